@@ -11,11 +11,13 @@ from statistics import stdev
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 from dlrun.data import Split
 from dlrun.data.sample import sample
 from dlrun.engine.batches import gather
 from dlrun.engine.constant import best_constant
+from dlrun.engine.count import size
 from dlrun.engine.distance import distances
 from dlrun.engine.evaluate import averaged, evaluate, samples
 from dlrun.engine.feed import prepare
@@ -84,10 +86,11 @@ def examined(
     standard error of the loss on all of test; test/higher: by how many standard errors its samples
     have higher losses than those of validation, in their ranks. homogeneous: 1 where twice an input
     gives twice the output, as without any bias. fading: the first layer's gradient in terms of the
-    last one's. max_norm: the share of the weights that it keeps from growing. as_trained: after few
-    epochs the loss of training batches as the training measured it, and its standard error.
-    trial/…: as `trial.improved` says. test/samples: how many the test split has; so for other
-    splits that nothing is trained on.
+    last one's. max_norm: the share of the weights that it keeps from growing. frozen: the share of
+    the parameters that are not trained. own_dropout: the highest rate of dropout that the model has
+    without the recipe. as_trained: after few epochs the loss of training batches as the training
+    measured it, and its standard error. trial/…: as `trial.improved` says. test/samples: how many
+    the test split has; so for other splits that nothing is trained on.
     """
     with untouched(run), averaged(run):
         train = _looked(run, run.data.train)
@@ -97,6 +100,9 @@ def examined(
         seen = Seen(run)
         met = seen.trained.activations
         found["weights"] = float(sum(weight.numel() for weight in run.weights))
+        found["frozen"] = 1 - found["weights"] / size(run.model)
+        own = [each.p for each in run.model.modules() if isinstance(each, _DropoutNd)]
+        found["own_dropout"] = max(own, default=0.0)
         found["dead"] = max((each.dead for each in met), default=0.0)
         found["saturated"] = max((each.saturated for each in met), default=0.0)
         found |= _fading(seen) | {"homogeneous": float(_homogeneous(run, train))}
@@ -329,9 +335,9 @@ def _by_chance(a: Tensor, b: Tensor) -> float:
     free = counts.shape[1] - 1
     if free < 1:
         return 0.0
-    root = (float(((counts - expected).square() / expected).sum()) / free) ** (1 / 3)
+    squared = float(((counts - expected).square() / expected).sum())
     spread = 2 / (9 * free)
-    return (root - (1 - spread)) / math.sqrt(spread)
+    return (math.cbrt(squared / free) - (1 - spread)) / math.sqrt(spread)
 
 
 def _undecided(run: Run, y: Tensor, answers: Sequence[Tensor]) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dlrun import duration
 from dlrun.record import MANUAL
-from dlrun.report.known import GAP, PATIENCE, Trained
+from dlrun.report.known import GAP, PATIENCE, SURE, Trained
 
 Reason = tuple[str, str, Mapping[str, Any]]
 """The name of a finding, a clause, what to change."""
@@ -19,7 +19,9 @@ FADED = 0.01
 LONG = 0.25
 """The share of the training from which that is long; of a cosine the last 6 % are such."""
 CUT = 10.0
-"""How many times the norm of a gradient must be that to which it is cut, to explain slow steps."""
+"""How many times shorter a step must be made, to explain that they were slow."""
+MOST = 0.5
+"""The share of the parameters from which frozen ones explain a bad fit."""
 CLIPPED = 1.0
 """A usual `clip_norm` (Pascanu et al. 2013)."""
 _PROPORTIONAL = ("momentum", "sgd", "nesterov", "asgd")
@@ -30,7 +32,7 @@ _OTHER_RATES = ("scale_lr", "lr_of", "layer_decay", "layer_lr")
 
 def brake(trained: Trained) -> Reason | None:
     """The first that is known to have cut the steps or their number; None where nothing has."""
-    for fact in (_impatient, _faded, _clipped, _smoothed):
+    for fact in (_impatient, _frozen, _averaged, _followed, _faded, _clipped, _smoothed):
         if (found := fact(trained)) is not None:
             return found
     return None
@@ -56,6 +58,48 @@ def _patience(trained: Trained) -> duration.Duration | None:
     rules = trained.recipe.get("regularization") or {}
     patience = (rules.get("early_stopping") or {}).get("patience")
     return duration.parse(patience) if trained.seen.get("stopped") and patience else None
+
+
+def _frozen(trained: Trained) -> Reason | None:
+    """Most parameters stay as they were drawn; of a model of the user nobody knows how that was."""
+    recipe, share = trained.recipe, trained.seen.get("frozen", 0.0)
+    model = recipe.get("model") or {}
+    known = str(model.get("_target_", "")).startswith("dlrun.")
+    began = recipe.get("weights") or model.get("weights")
+    if share < MOST or began or not known or not recipe.get("freeze"):
+        return None
+    clause = f"freeze keeps {share:.0%} of the parameters as they were drawn, since no trained "
+    clause += "weights were given"
+    return "underfit", clause, {"freeze": None}
+
+
+def _averaged(trained: Trained) -> Reason | None:
+    """An average of the weights that lags behind those that the training has measured."""
+    seen, rules = trained.seen, trained.recipe.get("regularization") or {}
+    known = [
+        p["values"] for p in trained.points if {"train/loss", "val/loss"} <= p["values"].keys()
+    ]
+    if "weight_average" not in rules or not known:
+        return None
+    best = min(known, key=lambda values: float(values["val/loss"]))
+    loss, live = seen["train_eval/loss"], best["train/loss"]
+    if loss - live <= max(GAP * seen["undecided"], SURE * seen["train_eval/error"]):
+        return None
+    clause = f"with the average of the weights it is {loss:.3g}, and with those that were averaged "
+    clause += f"it was {live:.3g}: the average lags behind"
+    kept = [key for key in rules if key != "weight_average"]
+    return "too_much_regularization", clause, {"regularization": kept or "none"}
+
+
+def _followed(trained: Trained) -> Reason | None:
+    """Slow weights of lookahead that hardly follow those that the optimizer moves."""
+    rule = (trained.recipe.get("regularization") or {}).get("lookahead") or {}
+    share = float(rule.get("share", 1.0))
+    if share * CUT >= 1:
+        return None
+    clause = f"with lookahead.share={share:g} the weights keep {share:.2g} of the way that the "
+    clause += "optimizer makes"
+    return "too_much_regularization", clause, {"regularization.lookahead.share": 0.5}
 
 
 def _faded(trained: Trained) -> Reason | None:

@@ -481,3 +481,13 @@ def test_groups_are_compared_as_one_sample_each(train_recipe, tmp_path):
     told = examine.told_apart(run)
     assert told["samples"] == 12
     assert told["share"] - 0.5 < 3 * told["error"]
+
+
+def test_what_is_frozen_or_dropped_by_the_model_itself(train_recipe):
+    run = train_recipe("epochs=1", "freeze=[backbone]").run
+    run.model.append(torch.nn.Dropout(0.3))
+    seen = examine.examined(run, 2000)
+    frozen = sum(p.numel() for p in run.model.parameters() if not p.requires_grad)
+    assert seen["frozen"] == pytest.approx(frozen / (frozen + seen["weights"]))
+    assert 0.5 < seen["frozen"] < 1
+    assert seen["own_dropout"] == 0.3

@@ -96,3 +96,44 @@ def test_label_smoothing_whose_best_fit_leaves_much_of_the_loss():
     two = {"undecided/equal": math.log(2), "outputs": 2.0}
     assert smoothed(0.1, **two) is None, "of what is left it explains a twentieth"
     assert smoothed(0.8, **{"undecided/equal": 3.25}) is None, "no cross-entropy"
+
+
+def test_parameters_that_stay_as_they_were_drawn():
+    model = {"_target_": "dlrun.model.cnn.cnn"}
+    recipe = {"freeze": ["backbone"], "weights": None, "model": model}
+    name, clause, changes = braked(recipe, frozen=0.93)
+    assert (name, changes) == ("underfit", {"freeze": None})
+    assert "93% of the parameters as they were drawn" in clause
+    assert braked(recipe, frozen=0.1) is None, "most are trained"
+    assert braked(recipe | {"weights": "last"}, frozen=0.93) is None
+    assert braked(recipe | {"model": model | {"weights": "DEFAULT"}}, frozen=0.93) is None
+    own = {"model": {"_target_": "mine.pretrained"}}
+    assert braked(recipe | own, frozen=0.93) is None, "nobody knows how they were made"
+
+
+def test_an_average_that_lags_behind_the_weights_that_it_averages():
+    def averaged(live, **rules):
+        seen = {"undecided": 2.3, "train_eval/loss": 2.2, "train_eval/error": 0.01}
+        recipe = {"regularization": {"l2": {}, **rules}}
+        points = [
+            {"step": n, "epoch": n, "values": {"lr": 0.05, "train/loss": loss, "val/loss": val}}
+            for n, (loss, val) in enumerate([(2.3, 2.3), (live, 2.2), (0.1, 2.25)], start=1)
+        ]
+        return brake(Trained(seen, points, RECIPE | recipe))
+
+    name, clause, changes = averaged(1.2, weight_average={})
+    assert (name, changes) == ("too_much_regularization", {"regularization": ["l2"]})
+    assert "it is 2.2, and with those that were averaged it was 1.2" in clause
+    assert averaged(1.2) is None
+    assert averaged(2.0, weight_average={}) is None, "hardly"
+
+
+def test_slow_weights_that_hardly_follow():
+    def followed(share):
+        return braked({"regularization": {"lookahead": {"every": 5, "share": share}}})
+
+    name, clause, changes = followed(0.005)
+    assert name == "too_much_regularization"
+    assert changes == {"regularization.lookahead.share": 0.5}
+    assert "keep 0.005 of the way" in clause
+    assert followed(0.2) is None
