@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from dlrun.engine.batches import Batch
+from dlrun.engine.batches import Batch, gather
 from dlrun.engine.run import Run
 from dlrun.optimizer.asgd import ASGD
 from dlrun.optimizer.lion import Lion
@@ -27,10 +27,25 @@ def restrained(run: Run) -> bool:
     return bool(run.penalties or run.change_gradient or decay) or _drops(run.model)
 
 
+@torch.no_grad()
+def augmented(run: Run, known: Tensor, rows: Tensor) -> Batch:
+    """Training samples as the recipe augments them, afresh each time.
+
+    known: rows of the data set, of which `rows` are some.
+    """
+    assert run.augmentation is not None
+    split = run.data.train
+    x, y = gather(split.x, split.y, known[rows].to(split.x.device))
+    x, y = run.augmentation(x.to(run.device), y.to(run.device), run.generator)
+    x = run.preprocessing(x)
+    return x, x if run.reconstructs else y
+
+
 class Restraint:
     """All of the recipe that changes batches, the network, gradients and weights in training.
 
-    Batch norm stays as in evaluation, and the loss is the plain one. weights: those of the steps.
+    Not augmentation, which `augmented` gives. Batch norm stays as in evaluation, and the loss is
+    the plain one. weights: those of the steps.
     """
 
     def __init__(self, run: Run, weights: Sequence[nn.Parameter]) -> None:

@@ -3,20 +3,23 @@
 From the weights that are the result, a few steps go down the gradient of the plain loss, in
 evaluation mode and without penalties. Where validation gets better by that, beyond chance,
 training was too short, too slow, or kept from fitting; where it does not, it was long enough.
-Kept from fitting it was where the same steps with all that restrained the training gain far less.
+Kept from fitting it was where the same steps with all that restrained the training, or on augmented
+samples, gain far less.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from dlrun.data.sample import sample
 from dlrun.engine.batches import Batch
 from dlrun.engine.device import without_cudnn
 from dlrun.engine.look import error_of_mean, output_of, rms
-from dlrun.engine.restraint import Restraint, restrained
+from dlrun.engine.restraint import Restraint, augmented, restrained
 from dlrun.engine.run import Run
 from dlrun.regularization import acting
 
@@ -35,6 +38,8 @@ _DECAYS = (0.9, 0.99)  # of the means of gradients and of their squares (Kingma,
 _SEEN = 2.0  # standard errors of a gain from which on it is asked what the restraints leave of it
 _CHUNKS = 100  # parts of a split whose losses give the standard error
 _TEMPERATURES = torch.logspace(-1, 1, 41).tolist()
+Drawn = Callable[[Tensor], Batch]
+"""The samples of some rows, as the model sees them."""
 
 
 def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, float]:
@@ -48,6 +53,7 @@ def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, floa
     trial/tempered: 1 where they are those at their best temperature, else 0. trial/held: the loss
     after the same steps with the penalties, noise and decay of the recipe, where it has any and
     those without have gained; trial/held_error: the standard error of trial/held − trial/after.
+    trial/augmented, trial/augmented_error: so on samples as the recipe augments them.
     """
     steps, batch = _lengths(run, trained)
     weights = run.weights
@@ -55,7 +61,8 @@ def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, floa
         return {}
     run.model.eval()
     before, start = _losses(run, val), [weight.detach().clone() for weight in weights]
-    if not _descend(run, train, weights, steps, batch):
+    known, count = partial(_taken, *train), len(train[1])
+    if not _descend(run, known, count, steps, batch):
         return {}
     after = _losses(run, val)
     if not after.isfinite().all():
@@ -68,18 +75,30 @@ def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, floa
         "trial/samples": float(len(val[1])),
         "trial/tempered": float(_unsure(run)),
     }
-    gained = found["trial/before"] - found["trial/after"] > _SEEN * found["trial/error"]
-    if not gained or not (run.regularizers or restrained(run)):
+    if found["trial/before"] - found["trial/after"] <= _SEEN * found["trial/error"]:
         return found
-    with torch.no_grad():
-        torch._foreach_copy_([*weights], start)
-    _descend(run, train, weights, steps, batch, Restraint(run, weights))
-    run.model.eval()
-    held = _losses(run, val).nan_to_num(nan=math.inf)
-    return found | {
-        "trial/held": float(held.mean()),
-        "trial/held_error": error_of_mean(held - after),
-    }
+
+    def again(name: str, drawn: Drawn, restraint: Restraint | None = None) -> dict[str, float]:
+        torch._foreach_copy_([weight.detach() for weight in weights], start)
+        _descend(run, drawn, count, steps, batch, restraint)
+        run.model.eval()
+        losses = _losses(run, val).nan_to_num(nan=math.inf)
+        return {
+            f"trial/{name}": float(losses.mean()),
+            f"trial/{name}_error": error_of_mean(losses - after),
+        }
+
+    if run.augmentation is not None:
+        rows = sample(run.data.train, count, seed=0)  # the same as those of the trial
+        found |= again("augmented", partial(augmented, run, rows))
+    if run.regularizers or restrained(run):
+        found |= again("held", known, Restraint(run, weights))
+    return found
+
+
+def _taken(x: Tensor, y: Tensor, rows: Tensor) -> Batch:
+    rows = rows.to(y.device)
+    return x[rows], y[rows]
 
 
 def _lengths(run: Run, trained: int) -> tuple[int, int]:
@@ -95,24 +114,23 @@ def _lengths(run: Run, trained: int) -> tuple[int, int]:
 
 def _descend(
     run: Run,
-    train: Batch,
-    weights: Sequence[nn.Parameter],
+    drawn: Drawn,
+    count: int,
     steps: int,
     batch: int,
     restraint: Restraint | None = None,
 ) -> bool:
     """Steps whose length falls to 0 by a cosine, as in Adam, in terms of each parameter's size.
 
-    False where the loss has no gradient.
+    drawn: gives the samples of rows among `count`. False where the loss has no gradient.
     """
-    x, y = train
+    weights = run.weights
     generator = torch.Generator().manual_seed(0)
     length = _LENGTH / math.sqrt(steps)
     sizes = [length * max(rms(weight.detach()), 1e-3) for weight in weights]
     means = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
     for step in range(steps):
-        rows = torch.randint(len(y), (min(batch, len(y)),), generator=generator).to(y.device)
-        some = (x[rows], y[rows])
+        some = drawn(torch.randint(count, (min(batch, count),), generator=generator))
         gradients = _gradients(run, *(restraint.batch(*some) if restraint else some), weights)
         if gradients is None:
             return False

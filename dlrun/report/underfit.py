@@ -45,6 +45,8 @@ HELD = 0.5
 """The share of the weights at the limit of max_norm from which this holds the network back."""
 BACK = 0.4
 """The share of a trial's gain that the recipe's penalties and noise must take away to be blamed."""
+WHOLLY = 0.8
+"""The share that augmentation must take away, which is to make fitting harder."""
 NOTHING = 0.97
 """The share of the undecided loss from which nothing has been learnt."""
 
@@ -161,6 +163,8 @@ def _why(left: float, trained: Trained) -> Reason:
     restraint = _restraint(trained, sure=back is True)
     if restraint and back:
         return restraint
+    if _takes_back(seen, "augmented", WHOLLY):
+        return _augmentation(trained)
     if _exploded(trained):
         clause = "the loss was once far above that of guessing, a sign of steps that are too large"
         return "rate_too_high", clause, slower(recipe)
@@ -215,18 +219,30 @@ def _tried_in_vain(seen: Mapping[str, float]) -> bool:
 
 def _held_back(trained: Trained) -> bool | None:
     """Whether the trial's steps gain far less with what restrains the training; None: unknown."""
-    seen = trained.seen
-    if "trial/held" not in seen:
-        return None
-    lost = seen["trial/held"] - seen["trial/after"]
-    gained = seen["trial/before"] - seen["trial/after"]
-    return lost > max(BACK * gained, LIKELY * seen["trial/held_error"])
+    return _takes_back(trained.seen, "held", BACK) if "trial/held" in trained.seen else None
+
+
+def _takes_back(seen: Mapping[str, float], how: str, share: float) -> bool:
+    """Whether the trial's steps, done so, have lost this share of what they gain, or more."""
+    lost = seen.get(f"trial/{how}", -math.inf) - seen.get("trial/after", 0.0)
+    gained = seen.get("trial/before", 0.0) - seen.get("trial/after", 0.0)
+    return lost > max(share * gained, LIKELY * seen.get(f"trial/{how}_error", 0.0))
 
 
 def blames_the_recipe(trained: Trained) -> bool:
-    """Whether the trial has shown that penalties or noise keep it from fitting."""
-    sure = better_without(trained) and _held_back(trained) is True
-    return sure and _restraint(trained, sure=True) is not None
+    """Whether the trial has shown that penalties, noise or augmentation keep it from fitting."""
+    if not better_without(trained):
+        return False
+    held = _held_back(trained) is True and _restraint(trained, sure=True) is not None
+    return held or _takes_back(trained.seen, "augmented", WHOLLY)
+
+
+def _augmentation(trained: Trained) -> Reason:
+    """That samples as they are augmented do not teach what there is to learn."""
+    seen, chosen = trained.seen, list(trained.recipe.get("augmentation") or {})
+    clause = f"on samples with {' and '.join(chosen)}, {seen['trial/steps']:.0f} such steps end at "
+    clause += f"{seen['trial/augmented']:.3g}, without at {seen['trial/after']:.3g}; augment less"
+    return "too_much_regularization", clause, {"augmentation": "none"}
 
 
 def _restraint(trained: Trained, sure: bool) -> Reason | None:
@@ -245,6 +261,8 @@ def _restraint(trained: Trained, sure: bool) -> Reason | None:
     if decay > (0.0 if sure and not rules else DECAY):
         named.append(f"a weight decay of {decay:g}")
         changes["optimizer.weight_decay"] = 0.0
+    if sure and (own := trained.seen.get("own_dropout", 0.0)):
+        named.append(f"the model's own dropout of {own:g}")
     if not named:
         return None
     clause = f"{' and '.join(named)} may keep it from fitting"

@@ -111,6 +111,22 @@ def test_what_restrains_takes_its_share_of_the_gain(train_recipe, words, least, 
     assert seen["trial/held_error"] < gain
 
 
+@pytest.mark.parametrize(
+    ("words", "least", "most"),
+    [
+        ("augmentation=[crop] augmentation.crop.padding=1", -0.2, 0.6),
+        ("augmentation=[noise] augmentation.noise.std=0.01", -0.1, 0.1),
+        ("augmentation=[crop] augmentation.crop.padding=6", 0.8, 2.0),
+    ],
+)
+def test_augmented_samples_take_their_share_of_the_gain(train_recipe, words, least, most):
+    seen = tried(train_recipe("epochs=2", "optimizer.lr=0.01", *words.split()).run)
+    gain = seen["trial/before"] - seen["trial/after"]
+    assert least <= (seen["trial/augmented"] - seen["trial/after"]) / gain <= most
+    assert seen["trial/augmented_error"] < gain
+    assert "trial/held" not in seen
+
+
 def test_where_nothing_restrains_or_nothing_is_gained_it_is_not_asked(train_recipe):
     assert "trial/held" not in tried(train_recipe("epochs=2", "optimizer.lr=0.01").run)
     words = ("regularization=[l2]", "regularization.l2.strength=1e-6")
@@ -130,7 +146,8 @@ def test_of_other_tasks(train_recipe, words):
 
 
 def test_it_changes_nothing(train_recipe):
-    run = train_recipe("epochs=1", "regularization=[batch_norm,dropout]").run
+    rules = ("augmentation=[crop]", "regularization=[batch_norm,dropout]")
+    run = train_recipe("epochs=1", *rules).run
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     state = torch.get_rng_state()
     tried(run)

@@ -362,6 +362,27 @@ def test_units_that_die_where_dropout_holds_the_network_back_are_not_the_rates()
     assert finding.name == "rate_too_high", "with it the same steps gain as much"
 
 
+def test_units_that_die_where_the_models_own_dropout_holds_it_back():
+    better = TRIED | {"trial/before": 1.9, "trial/after": 1.4, "trial/held_error": 0.03}
+    finding = nothing_learnt(FLAT, dead=0.8, own_dropout=0.9, **better, trial__held=1.85)
+    assert (finding.name, finding.changes) == ("too_much_regularization", {})
+    assert "the model's own dropout of 0.9" in finding.text
+    gained = nothing_learnt(FLAT, dead=0.8, own_dropout=0.1, **better, trial__held=1.45)
+    assert gained.name == "rate_too_high"
+
+
+def test_augmentation_is_blamed_where_the_same_steps_gain_far_less_with_it():
+    better = TRIED | {"trial/after": 0.12, "trial/augmented_error": 0.002}
+    recipe = {"augmentation": {"crop": {}, "flip": {}}, "regularization": {"l2": {}}}
+    finding = one(FALLING, recipe, **better, trial__augmented=0.145, trial__held=0.121)
+    assert (finding.name, finding.changes) == ("too_much_regularization", {"augmentation": "none"})
+    assert "crop and flip, 15 such steps end at 0.145, without at 0.12" in finding.text
+    kept = better | {"trial/held": 0.121}
+    assert one(FALLING, recipe, **kept, trial__augmented=0.14).name == "still_improving"
+    unsure = kept | {"trial/augmented_error": 0.02}
+    assert one(FALLING, recipe, **unsure, trial__augmented=0.145).name == "still_improving"
+
+
 def test_an_output_that_cannot_give_the_targets_is_not_the_rates():
     finding = nothing_learnt(FLAT, dead=1.0, set_up__label_range=1.0)
     assert (finding.name, finding.changes) == ("underfit", {})
