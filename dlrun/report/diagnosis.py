@@ -603,6 +603,8 @@ def validation_overused(trained: Trained) -> Iterator[Finding]:
     seen, tested = trained.seen, trained.values("test/loss")
     if not tested or "val/loss" not in seen or "test/error" not in seen:
         return
+    if trained.recipe.get("test_augmentation"):
+        return  # validation is measured without it
     test, val = tested[-1], seen["val/loss"]
     error = math.hypot(seen["val/error"], seen["test/error"])
     wrong = _more_wrong(trained)

@@ -541,6 +541,8 @@ def test_a_test_split_that_is_worse_than_validation():
     assert one(last=worse, **known | {"test/error": 0.3}).name == "good_fit", "may be chance"
     assert one(last=worse, **known | {"test/higher": 2.0}).name == "good_fit", "a few large ones"
     assert one(last={"test/loss": 0.2}, **known).name == "good_fit"
+    views = {"test_augmentation": {"_target_": "dlrun.test_augmentation.flip"}}
+    assert one(FELL, views, worse, **known).name == "good_fit", "measured another way"
 
 
 def test_a_test_split_whose_loss_is_that_of_a_few_mistakes():
