@@ -70,7 +70,7 @@ def _frozen(trained: Trained) -> Reason | None:
         return None
     clause = f"freeze keeps {share:.0%} of the parameters as they were drawn, since no trained "
     clause += "weights were given"
-    return "underfit", clause, {"freeze": None}
+    return "underfit", clause, {"freeze": None, "unfreeze_at": None}
 
 
 def _averaged(trained: Trained) -> Reason | None:

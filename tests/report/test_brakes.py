@@ -102,7 +102,7 @@ def test_parameters_that_stay_as_they_were_drawn():
     model = {"_target_": "dlrun.model.cnn.cnn"}
     recipe = {"freeze": ["backbone"], "weights": None, "model": model}
     name, clause, changes = braked(recipe, frozen=0.93)
-    assert (name, changes) == ("underfit", {"freeze": None})
+    assert (name, changes) == ("underfit", {"freeze": None, "unfreeze_at": None})
     assert "93% of the parameters as they were drawn" in clause
     assert braked(recipe, frozen=0.1) is None, "most are trained"
     assert braked(recipe | {"weights": "last"}, frozen=0.93) is None
