@@ -126,13 +126,14 @@ def overwrite(path: Path, content: str) -> bool:
 def hold(path: Path, timeout: float = 0) -> BaseFileLock | None:
     """A lock that this process holds until it is released; None while another holds it.
 
-    timeout: seconds to wait for it.
+    timeout: seconds to wait for it. Raises Failure where the disk refuses its file.
     """
     lock = FileLock(path, timeout=timeout, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        return None
+    with guard(path.parent):
+        try:
+            lock.acquire()
+        except Timeout:
+            return None
     return lock
 
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from dlrun import record, shell
-from dlrun.errors import Mistake
+from dlrun.errors import Failure, Mistake
 from dlrun.tracking import ENVIRONMENT, address, cursor, resolve_uri
 
 
@@ -60,6 +60,9 @@ def _each(runs: list[Path], outputs: Path, uri: str | None, named: bool) -> int:
                 _say(f"{run.name}  {catching_up.deliver(run)}")
             except Elsewhere as other:
                 _say(f"{run.name}  not delivered to {target}: {other}")
+                left = True
+            except Failure as refused:  # by the disk that the run is on: no other store helps
+                _say(f"{run.name}  not delivered: {refused}")
                 left = True
             except Exception as error:  # one run that fails must not keep back the others
                 _say(f"{run.name}  not delivered to {target}: {reason(error)}")

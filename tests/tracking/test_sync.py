@@ -1,7 +1,9 @@
+import errno
 import logging
 import sqlite3
 
 import pytest
+from filelock import FileLock
 
 from dlrun import record
 from dlrun.errors import Mistake
@@ -103,3 +105,20 @@ def test_what_the_record_lacks_is_said_with_what_brings_it(begin, tmp_path, data
     brings = f"`dlrun resume={run.id} outputs={tmp_path}` brings them"
     said = f"complete but for figures/ and model/ ({brings}): 2 points"
     assert said in capsys.readouterr().out
+
+
+def test_a_run_that_may_not_be_written_is_not_sent_to_another_store(
+    begin, tmp_path, database, monkeypatch, capsys
+):
+    run = begin(2)
+    run.set_status(record.FINISHED)
+    run.close()
+
+    def refuse(lock):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    assert sync(tmp_path, [run.id], database) == 1
+    assert capsys.readouterr().out == (
+        f"{run.id}  not delivered: cannot write {run.directory}: Permission denied\n"
+    )
