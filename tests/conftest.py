@@ -21,6 +21,7 @@ from dlrun.engine.train import train
 from dlrun.job import stacked
 from dlrun.job.session import Session
 from dlrun.recipe import build, compose
+from dlrun.record import Record
 from dlrun.stack import StackedStep
 
 Recipe = Callable[..., DictConfig]
@@ -83,10 +84,16 @@ def _one_by_one():
 @pytest.fixture(scope="session", autouse=True)
 def _without_figures():
     """Runs draw nothing: the process that does costs more than most tests."""
-    prepare = Session.prepare
+    prepare, update = Session.prepare, Record.update
+
+    def updated(self, **changes):
+        brought = [name for name in changes.get("closing", ()) if name != "figures"]
+        update(self, **changes | ({"closing": brought} if "closing" in changes else {}))
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Session, "prepare", lambda self, config, draws=False: prepare(self, config))
         patch.setattr(Session, "draw", lambda self, directory: None)
+        patch.setattr(Record, "update", updated)
         yield patch
 
 
@@ -96,11 +103,12 @@ def _with_figures(request, _without_figures):
     if "figures" not in request.keywords:
         yield
         return
-    drawing = {name: getattr(Session, name) for name in ("prepare", "draw")}
+    drawing = ((Session, "prepare"), (Session, "draw"), (Record, "update"))
+    idle = [(owner, name, getattr(owner, name)) for owner, name in drawing]
     _without_figures.undo()
     yield
-    for name, idle in drawing.items():
-        _without_figures.setattr(Session, name, idle)
+    for each in idle:
+        _without_figures.setattr(*each)
 
 
 @pytest.fixture

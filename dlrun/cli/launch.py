@@ -58,7 +58,7 @@ def _say_overruled(composer: Composer, words: Sequence[str]) -> None:
     last = {each.get_key_element().lstrip("+"): each for each in parsed}
     for each in parsed:
         later = last[each.get_key_element().lstrip("+")]
-        if each.value() != later.value():
+        if each.input_line != later.input_line and each.value() != later.value():
             _log.warning(
                 f"{each.input_line}: has no effect, because {later.input_line} comes after it"
             )

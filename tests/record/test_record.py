@@ -446,6 +446,7 @@ def test_a_run_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch):
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+@pytest.mark.figures
 def test_what_the_end_was_to_bring_is_missing_until_it_is_there(run):
     run.brings("figures")
     run.brings("model")

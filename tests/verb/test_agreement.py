@@ -3,6 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -57,7 +58,7 @@ def new_trips():
 def of_the_saved_model(run, x):
     """Outputs of the MLflow model, of stored samples or of the table as it is."""
     with opened(Asked("predict"), str(run)) as made:
-        train.export(made.run, Path("model"), 1)
+        train.export(made.run, SimpleNamespace(directory=Path()), 1)
     if isinstance(x, pd.DataFrame):
         return mlflow.pyfunc.load_model("model").predict(x)
     return mlflow.pytorch.load_model("model")(torch.from_numpy(x)).detach().numpy()

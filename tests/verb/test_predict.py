@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -52,7 +53,7 @@ def test_one_logit_is_two_classes_to_all_who_ask(tmp_path, monkeypatch, capsys):
     with opened(Asked("predict"), "last") as made:
         x, y = (each[made.data.test.rows] for each in (made.data.test.x, made.data.test.y.numpy()))
         assert [tuple(p.shape) for p in made.run.model.parameters()] == [(1, 64), (1,)]
-        train.export(made.run, tmp_path / "model", 1)
+        train.export(made.run, SimpleNamespace(directory=tmp_path), 1)
     np.savez("test.npz", x=x.numpy())
     rows = predicted(capsys, "last", "test.npz")
     p = numbers(rows, "p_")
