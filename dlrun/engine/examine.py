@@ -21,7 +21,7 @@ from dlrun.engine.count import size
 from dlrun.engine.distance import distances
 from dlrun.engine.evaluate import averaged, evaluate, samples
 from dlrun.engine.feed import prepare
-from dlrun.engine.look import Seen, as_begun, error_of_mean, output_of, some, untouched
+from dlrun.engine.look import Seen, as_begun, deviate, error_of_mean, output_of, some, untouched
 from dlrun.engine.run import Run
 from dlrun.engine.step import training_batches
 from dlrun.engine.trial import improved
@@ -328,16 +328,12 @@ def without_network(run: Run, answers: Sequence[Tensor]) -> dict[str, float]:
 def _by_chance(a: Tensor, b: Tensor) -> float:
     """How unlike two sets of counts are, in standard errors.
 
-    Pearson's χ² of 1900 as a normal deviate (Wilson, Hilferty 1931); 0 of a single class.
+    Pearson's χ² (1900) as a normal deviate; 0 of a single class.
     """
     counts = torch.stack([a, b])[:, a + b > 0]
     expected = counts.sum(1, keepdim=True) * counts.sum(0) / counts.sum()
-    free = counts.shape[1] - 1
-    if free < 1:
-        return 0.0
     squared = float(((counts - expected).square() / expected).sum())
-    spread = 2 / (9 * free)
-    return (math.cbrt(squared / free) - (1 - spread)) / math.sqrt(spread)
+    return deviate(squared, counts.shape[1] - 1)
 
 
 def _undecided(run: Run, y: Tensor, answers: Sequence[Tensor]) -> float:

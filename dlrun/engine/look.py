@@ -256,6 +256,17 @@ def error_of_mean(values: Tensor) -> float:
     return float(values.std() / math.sqrt(len(values)))
 
 
+def deviate(squared: float, free: int) -> float:
+    """A χ² with so many degrees of freedom as a normal deviate; 0 of none.
+
+    By its cube root (Wilson and Hilferty 1931).
+    """
+    if free < 1:
+        return 0.0
+    part = 2 / (9 * free)
+    return (math.cbrt(squared / free) - (1 - part)) / math.sqrt(part)
+
+
 def _counts(split: Split, outputs: int) -> list[int]:
     counts: list[int] = torch.bincount(split.y[split.rows], minlength=outputs).tolist()
     return counts

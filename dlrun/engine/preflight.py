@@ -18,7 +18,7 @@ from dlrun.engine import signal
 from dlrun.engine.device import without_cudnn
 from dlrun.engine.ending import AtLength
 from dlrun.engine.evaluate import samples
-from dlrun.engine.look import BATCH, Seen, rms, untouched
+from dlrun.engine.look import BATCH, Seen, deviate, rms, untouched
 from dlrun.engine.loss_sense import loss_sense
 from dlrun.engine.memory import OF_MODULES
 from dlrun.engine.near_copies import near_copies
@@ -581,7 +581,7 @@ def fixed_order(seen: Seen) -> Iterator[Finding]:
 def _batches_differ(values: torch.Tensor) -> float:
     """By how many standard errors mini-batches (batches, size) differ: χ² of classes, F of numbers.
 
-    As normal deviates (Wilson and Hilferty 1931; of F by its χ² of many samples).
+    As normal deviates; of F by its χ² of many samples.
     """
     batches, size = values.shape
     if values.is_floating_point():
@@ -594,10 +594,7 @@ def _batches_differ(values: torch.Tensor) -> float:
         expected = counts.mean(0)
         squared = float(((counts - expected) ** 2 / expected).sum())
         free = (batches - 1) * (counts.shape[1] - 1)
-    if not free:
-        return 0.0
-    part = 2 / (9 * free)
-    return float(((squared / free) ** (1 / 3) - (1 - part)) / math.sqrt(part))
+    return deviate(squared, free)
 
 
 def no_validation(seen: Seen) -> Iterator[Finding]:
