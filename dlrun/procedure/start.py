@@ -12,7 +12,7 @@ from typing import Any
 
 from dlrun import shell
 from dlrun.errors import Failure, Mistake
-from dlrun.finding import NOTE, Finding
+from dlrun.finding import NOTE, WARN, Finding
 from dlrun.metric import known, score
 from dlrun.procedure import Lab, Outcome, RecordedRun, Training, at_least, procedure
 from dlrun.procedure.overfit import check_samples
@@ -69,7 +69,7 @@ def start(
     around = list(_around(coarse[0].point, largest))
     fine = report.search("Longer runs around the best", around, fine_epochs)
     beaten = report.do("baseline", "What any network must beat", {})
-    return report.ended(fine, coarse, beaten.findings[0].numbers if beaten else {})
+    return report.ended(fine, coarse, beaten)
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,21 @@ class _Tried:
         measured = [point["values"] for point in self.run.at_best]
         losses = [values["val/loss"] for values in measured if "val/loss" in values]
         loss = losses[0] if losses else math.inf
-        return score(self.key, self.run.value, known(self.run.info["metrics"])), -loss
+        return self.scored(self.run.value), -loss
+
+    def scored(self, value: float) -> float:
+        """A value of what is monitored, where more is better."""
+        return score(self.key, value, known(self.run.info["metrics"]))
 
     @property
     def error(self) -> float:
+        """The standard error of its value."""
+        return math.nan if self.run.value is None else self.error_of(self.run.value)
+
+    def error_of(self, value: float) -> float:
         """The standard error of a share, such as an accuracy; nan where nothing tells it."""
         name, many = self.key.rpartition("/")[2], self.run.info["data"]["samples"].get("val", 0)
-        value = self.run.value
-        if value is None or not many or not self.run.info["metrics"][name].get("share"):
+        if not many or not self.run.info["metrics"][name].get("share"):
             return math.nan
         return math.sqrt(value * (1 - value) / many)
 
@@ -203,11 +210,13 @@ class _Report:
         )
 
     def ended(
-        self, fine: Sequence[_Tried], coarse: Sequence[_Tried], beaten: Mapping[str, float]
+        self, fine: Sequence[_Tried], coarse: Sequence[_Tried], beaten: Outcome | None
     ) -> Outcome:
         """The recipe to go on with. beaten: what simpler models have reached."""
         best = fine[0]
         assert best.run.value is not None
+        rows = beaten.table if beaten else []
+        simpler = {row["model"]: row[best.key] for row in rows if best.key in row}
         finding = Finding(
             "first_recipe",
             NOTE,
@@ -216,17 +225,41 @@ class _Report:
             | {best.key: best.run.value},
             self._lab.command(_settings(self._lab.recipe, best.point)),
         )
-        reached = {f"best {best.key}": best.run.value, **beaten}
-        self._write([finding], {name: f"{value:.4g}" for name, value in reached.items()})
+        findings = [finding, *self._simpler(best, simpler, beaten.runs if beaten else [])]
+        reached = {f"best {best.key}": best.run.value, **simpler}
+        self._write(findings, {name: f"{value:.4g}" for name, value in reached.items()})
         return Outcome(
             value=best.run.value,
             runs=self._runs,
-            findings=[finding],
+            findings=findings,
             values={best.key: best.run.value},
             text=self._commands(),
             table=[_row(each) for each in (*fine, *coarse)],
             chart=_chart(coarse),
             result=best.run,  # the first runs are those that have memorized a few samples
+        )
+
+    def _simpler(
+        self, best: _Tried, reached: Mapping[str, float], runs: Sequence[RecordedRun]
+    ) -> Iterator[Finding]:
+        """Whether a simpler model does as well as the best: beyond the noise, a warning."""
+        if not reached:
+            return
+        name = max(reached, key=lambda name: best.scored(reached[name]))
+        value, network = reached[name], best.run.value or 0.0
+        if best.scored(value) < best.scored(network):
+            return
+        beyond = abs(value - network) > 2 * math.hypot(best.error, best.error_of(value))
+        settings = {run.info["name"]: run.info["training"]["settings"] for run in runs}.get(name)
+        kept = {key: each for key, each in (settings or {}).items() if key != "preflight"}
+        noise = "" if beyond or math.isnan(best.error) else ", which is within the noise"
+        yield Finding(
+            "simpler_would_do",
+            WARN if beyond else NOTE,
+            f"A simpler model, {name}, reaches {best.key} {value:.4g}, and the best of these runs "
+            f"{network:.4g}{noise}. Train the network for longer, or keep the simpler model.",
+            {name: value, "network": network},
+            self._lab.command(kept) if kept else "",
         )
 
     def _commands(self) -> str:
@@ -343,21 +376,22 @@ def _row(tried: _Tried) -> dict[str, Any]:
 
 
 def _said(fine: Sequence[_Tried]) -> str:
-    """Which is best, and how many others are as good within the noise."""
+    """Which is best, how many others are as good within the noise, and what it was measured by."""
     best = fine[0]
     value = f"{best.key} {best.run.value:.4g}"
     said = (
         f"The best of {len(fine)} runs around the best rate and decay: {best.point.name}, {value}"
     )
+    own = "The command trains it with the recipe's own length and schedule"
     if math.isnan(best.error):
-        return f"{said}."
+        return f"{said}. {own}."
     near = sum(
         abs((each.run.value or 0.0) - (best.run.value or 0.0))
         <= 2 * math.hypot(each.error, best.error)
         for each in fine[1:]
     )
     many = f"{near} of the others are" if near != 1 else "one of the others is"
-    return f"{said} ± {best.error:.2g}; {many} within two standard errors of it."
+    return f"{said} ± {best.error:.2g}; {many} within two standard errors of it. {own}."
 
 
 def _chart(tried: Sequence[_Tried]) -> Chart | None:

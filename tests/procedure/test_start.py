@@ -3,6 +3,7 @@
 import base64
 import re
 import shlex
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -75,8 +76,11 @@ def test_the_steps_are_the_procedures_themselves(here, capsys):
     assert all("test" not in (i.get("data") or {}).get("measured", ()) for i in tried)
     values = [row["val/accuracy"] for row in info["table"][: len(longer)]]
     assert info["value"] == max(values) == values[0]
-    [found] = info["findings"]
+    found, *more = info["findings"]
     assert found["name"] == "first_recipe"
+    assert "with the recipe's own length and schedule" in found["text"]
+    linear = next(row for row in steps[4]["table"] if row["model"] == "linear")["val/accuracy"]
+    assert bool(more) >= (linear >= info["value"])
     best = info["table"][0]
     assert found["command"] == (
         f"dlrun tracking=none threads=1 optimizer.lr={best['optimizer.lr']} "
@@ -219,6 +223,39 @@ def test_a_table_of_numbers(few):
     assert info["value"] == min(longer) == values[0]
     decays = {row["optimizer.weight_decay"] for row in info["table"] if row["epochs"] == "1"}
     assert decays == {"0.01", "0.0001", "0"}, "the recipe's own is among them"
+
+
+@pytest.mark.parametrize(
+    ("linear", "key", "best", "level"),
+    [
+        (0.95, "val/accuracy", 0.90, "warn"),
+        (0.91, "val/accuracy", 0.90, "note"),
+        (0.90, "val/accuracy", 0.90, "note"),
+        (0.89, "val/accuracy", 0.90, None),
+        (0.5, "val/loss", 0.6, "note"),  # whose noise nobody knows
+        (0.6, "val/loss", 0.5, None),
+    ],
+)
+def test_a_simpler_model_that_does_as_well_is_named(linear, key, best, level):
+    def run(name, settings, value):
+        facts = {"accuracy": {"higher_is_better": True, "share": True}}
+        facts["loss"] = {"higher_is_better": False}
+        info = {"name": name, "monitor": key, "training": {"settings": settings}}
+        return SimpleNamespace(
+            value=value, info=info | {"metrics": facts, "data": {"samples": {"val": 400}}}
+        )
+
+    lab = SimpleNamespace(command=lambda settings: f"dlrun {settings}")
+    tried = start._Tried(_Point(0.1, 0.0, ""), run("lr 0.1", {}, best))
+    settings = {"model": "linear", "preflight": "off"}
+    reached = {"majority class": 0.1 if "acc" in key else 2.3, "linear": linear}
+    found = [
+        *start._Report(lab)._simpler(tried, reached, [run("linear", settings, linear)]),
+    ]
+    assert [each.level for each in found] == ([level] if level else [])
+    for each in found:
+        assert each.command == "dlrun {'model': 'linear'}"
+        assert ("within the noise" in each.text) == (level == "note" and "acc" in key)
 
 
 def test_points_around_one_are_all_different_and_not_correlated():
