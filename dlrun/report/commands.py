@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from dlrun import shell
+from dlrun.record import FAILED, KILLED
 from dlrun.record.sweep import SEED, Point, Sweep
 
 _OF_THE_SWEEP = ("sweep", "hydra")
@@ -17,7 +18,8 @@ def again(sweep: Sweep, changes: Mapping[str, str | None]) -> str:
 
 
 def once(sweep: Sweep, point: Point, *more: str) -> str:
-    """One run of a point's recipe."""
+    """One run of a point's recipe: of several seeds the one that failed, or the first."""
+    more = (*_seed(sweep, point), *more)
     words = [*_recipe(sweep, point.words, more), *more]
     if any(shell.key(word) == "experiment" for word in words):
         words.append(shell.ONE_RUN)
@@ -45,6 +47,16 @@ def compare(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
         words.append(f"sweep.objective={sweep.settings['objective']}")
     words = [*filter(None, fixed), *words, _repeated(sweep, points, repeats)]
     return shell.line(["dlrun", *_directories(sweep), "-m", *words])
+
+
+def _seed(sweep: Sweep, point: Point) -> list[str]:
+    """The word for the seed of a run, where the recipe's own seed is another one."""
+    runs = point.runs
+    chosen = next((run for run in runs if run.status in (FAILED, KILLED)), next(iter(runs), None))
+    typed = sweep.repeats == 1 and len({run.seed for run in runs}) > 1
+    if chosen is None or not (typed or chosen.seed != runs[0].seed):
+        return []
+    return [f"{SEED}={chosen.seed}"]
 
 
 def _repeated(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:

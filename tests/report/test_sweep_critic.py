@@ -874,6 +874,27 @@ def test_nothing_finished(sweep, point):
     assert critic.findings(sweep([LR], []), {}, {}) == []
 
 
+@pytest.mark.parametrize(
+    ("seeds", "repeats", "failed", "word"),
+    [
+        ((3, 4), 1, 1, " seed=4"),  # typed
+        ((3, 4), 1, None, " seed=3"),
+        ((0, 1), 2, 1, " seed=1"),
+        ((0, 1), 2, None, ""),
+        ((5,), 1, 0, ""),  # the recipe's own
+    ],
+)
+def test_one_run_has_the_seed_that_failed(sweep, point, seeds, repeats, failed, word):
+    runs = [
+        replace(run, seed=seed, status="FAILED" if place == failed else "FINISHED")
+        for place, (seed, run) in enumerate(zip(seeds, point(0, {}, 0.5, 0.5).runs, strict=False))
+    ]
+    made = sweep([], [replace(point(0, {"l2": 0.1}), runs=runs)], repeats=repeats)
+    made = replace(made, overrides=["model=mlp", "seed=7"] if failed == 1 else ["model=mlp"])
+    fixed = " seed=7" if failed == 1 and not word else ""
+    assert commands.once(made, made.points[0]) == f"dlrun model=mlp{fixed} l2=0.1{word}"
+
+
 def test_a_clear_result_inside_its_ranges_needs_no_remark(drawn):
     def score(values, draw):
         rate, strength = math.log10(values["optimizer.lr"]), math.log10(values["l2"])
