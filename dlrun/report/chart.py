@@ -15,6 +15,7 @@ from dlrun.report.curves import (
     ORANGE,
     finish,
     literal,
+    logarithmic,
     looks,
     number,
     save,
@@ -204,7 +205,7 @@ def _lines(axes: "Axes", chart: Chart) -> float:
     for (name, level), dashes in zip(chart.levels.items(), cycle(("--", ":", "-.")), strict=False):
         axes.axhline(level, color=GREY, linestyle=dashes, label=literal(f"{name}: {number(level)}"))
     if chart.log:
-        axes.set_xscale("log")
+        logarithmic(axes, "x")
         if 0 < len(chart.at) <= _FEW:
             axes.set_xticks(list(chart.at), [f"{place:g}" for place in chart.at])
             axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
@@ -222,7 +223,7 @@ def _lines(axes: "Axes", chart: Chart) -> float:
     elif not chart.ground and all(place == int(place) for place in _places(chart)):
         whole_numbers(axes)
     if not chart.linear and not chart.ground and spans_decades(everything):
-        axes.set_yscale("log")
+        logarithmic(axes)
     if chart.most is not None and 0 < len(everything) < len(drawn):
         least, log = min(everything), axes.get_yscale() == "log"
         margin = least * (1 - (least / chart.most) ** 0.05) if log else 0.05 * (chart.most - least)

@@ -1,6 +1,7 @@
 """The curves of a run as figures, drawn from its `metrics.jsonl`."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,6 +23,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 PALE = "#dddddd"
 _DASHES = ("-", "--", ":", "-.")
+_SOME, _DECADES = 0.7, 2.0  # below which all, or some, places between powers of ten are labelled
 
 Curve = tuple[list[float], list[float]]
 """Epochs and values."""
@@ -183,16 +185,27 @@ def _draw(
     write(axes, "epoch", section.label, path)
 
 
-def logarithmic(axes: "Axes", which: str = "y") -> None:
+def logarithmic(axes: "Axes", which: Literal["x", "y"] = "y") -> None:
     """Make an axis logarithmic, with plain labels: those that matplotlib sets as formulas cost
-    more time than all else of a figure.
+    more time than all else of a figure. Below two decades, which may hold a single power of ten,
+    there are labels between the powers.
     """
-    from matplotlib.ticker import LogFormatter
-
     axes.set(**{f"{which}scale": "log"})
     axis = axes.yaxis if which == "y" else axes.xaxis
-    axis.set_major_formatter(LogFormatter())
-    axis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
+
+    def between(value: float, _: float) -> str:
+        low, high = map(math.log10, axis.get_view_interval())
+        first = f"{value:.0e}"[0]
+        shown = high - low < _SOME or (high - low < _DECADES and first in "25")
+        return _plain(value) if shown else ""
+
+    axis.set_major_formatter(lambda value, _: _plain(value))
+    axis.set_minor_formatter(between)
+
+
+def _plain(value: float) -> str:
+    """A number below an axis: 0.01, 1e-6, 1e9."""
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.4g}")
 
 
 def whole_numbers(axes: "Axes", most: int | Literal["auto"] = "auto") -> None:

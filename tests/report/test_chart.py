@@ -63,6 +63,18 @@ def test_what_is_far_above_does_not_hide_the_rest(axes, least):
     assert axes(whole).get_ylim()[1] < 16, "nothing is above"
 
 
+@pytest.mark.parametrize("most", [0.13, 0.2, 3.0, 15.0, 99.0, 1e3, 1e9])
+def test_a_logarithmic_axis_has_several_plain_labels(axes, most):
+    places = [0.11 * (most / 0.11) ** (n / 9) for n in range(10)]
+    shown = axes(Chart("rates", "lr", "loss", places, {"loss": places}, log=True))
+    FigureCanvasAgg(shown.get_figure(root=True)).draw()
+    for axis, (low, high) in ((shown.xaxis, shown.get_xlim()), (shown.yaxis, shown.get_ylim())):
+        ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        labels = {t.label1.get_text() for t in ticks if low <= t.get_loc() <= high} - {""}
+        assert len(labels) >= 2
+        assert not any("$" in label for label in labels)
+
+
 def test_no_upright_line_crosses_the_words_of_the_legend(axes):
     losses = {"after 100 steps": [2.3, 1.0, 0.1, 0.5, None, None]}
     rates = [1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0]
