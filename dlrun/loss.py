@@ -76,6 +76,13 @@ class Loss:
             return self.function(logits, y, **options)
         return self.function(logits, y, reduction="sum", **options) / len(y)
 
+    def each(self, logits: Tensor, y: Tensor) -> Tensor:
+        """(n,) The loss of each sample alone."""
+        if "reduction" in self.options and self.weight is None:
+            return self(logits, y, reduction="none").reshape(len(y), -1).mean(1)
+        pairs = zip(logits.split(1), y.split(1), strict=True)
+        return torch.stack([self(*pair) for pair in pairs])
+
     def bound(self, **options: Any) -> "Loss":
         """The same loss with these options."""
         return replace(self, function=functools.partial(self.function, **options))

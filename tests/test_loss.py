@@ -86,6 +86,20 @@ def test_values_and_gradients(name, options, y, formula):
     assert torch.autograd.gradcheck(lambda z: function(z, y), (z.requires_grad_(),))
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "y", "change"),
+    [(*case[:3], "") for case in CASES]
+    + [(*case[:3], change) for case in CASES[:2] for change in ("smoothed", "weighted")],
+)
+def test_of_each_sample_alone(name, options, y, change):
+    made = loss.of(instantiate(OmegaConf.load(CONF / f"{name}.yaml"), **options))
+    made = made.smoothed(0.1, 4) if change == "smoothed" else made
+    made = made.weighted(torch.arange(4.0).double()) if change == "weighted" else made
+    z = NUMBERS.cos()
+    alone = [made(z[n : n + 1], y[n : n + 1]) for n in range(7)]
+    torch.testing.assert_close(made.each(z, y), torch.stack(alone), rtol=1e-12, atol=0)
+
+
 def test_every_option_is_tested():
     assert {path.stem for path in CONF.glob("*.yaml")} == {case[0] for case in CASES} | {"auto"}
 

@@ -6,7 +6,6 @@ They are measured with the weights that are the result, in evaluation mode.
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import stdev
 
 import torch
 from torch import Tensor
@@ -165,7 +164,7 @@ def _measured(run: Run, name: str, split: Looked) -> dict[str, float]:
     # Mixed: where a split is in the order of its classes, parts of it differ by far more.
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0)).to(y.device)
     parts = list(zip(outputs[order].split(size), y[order].split(size), strict=True))
-    losses = torch.stack([run.loss(out, part) for out, part in parts]).tolist()
+    losses = torch.stack([run.loss(out, part) for out, part in parts])
     return {
         f"{name}/loss": float(run.loss(outputs, y)),
         f"{name}/{run.metric.name}": float(run.metric_sum(outputs, y)) / len(y),
@@ -178,8 +177,7 @@ def _measured(run: Run, name: str, split: Looked) -> dict[str, float]:
 @torch.no_grad()
 def _metric_error(run: Run, split: Looked) -> float:
     """The standard error of the metric beside the loss, of what it is for each sample alone."""
-    pairs = zip(split.outputs.split(1), split.y.split(1), strict=True)
-    return _error(torch.stack([run.metric_sum(output, y) for output, y in pairs]).tolist())
+    return _error(run.metric_each(split.outputs, split.y))
 
 
 def _of_all(run: Run, name: str, split: Split, part: Mapping[str, float]) -> dict[str, float]:
@@ -201,7 +199,7 @@ def _against_test(run: Run, val: Looked) -> dict[str, float]:
     By their ranks (Mann and Whitney 1947), which a few samples with very large losses don't move.
     """
     there, here = (_single_losses(run, each) for each in (_looked(run, run.data.test), val))
-    error = _error(there.tolist()) * math.sqrt(len(there) / len(run.data.test))
+    error = _error(there) * math.sqrt(len(there) / len(run.data.test))
     chance = math.sqrt((len(there) + len(here) + 1) / (12 * len(there) * len(here)))
     return {"test/error": error, "test/higher": (_further(there, here) - 0.5) / chance}
 
@@ -209,13 +207,12 @@ def _against_test(run: Run, val: Looked) -> dict[str, float]:
 @torch.no_grad()
 def _single_losses(run: Run, split: Looked) -> Tensor:
     """(n,) The losses of up to ROWS samples."""
-    pairs = zip(split.outputs[:ROWS].split(1), split.y[:ROWS].split(1), strict=True)
-    return torch.stack([run.loss(output, y) for output, y in pairs])
+    return run.loss.each(split.outputs[:ROWS], split.y[:ROWS])
 
 
-def _error(values: list[float]) -> float:
+def _error(values: Tensor) -> float:
     """The standard error of their mean; of a single one the value itself."""
-    return stdev(values) / math.sqrt(len(values)) if values[1:] else abs(values[0])
+    return error_of_mean(values.double()) if len(values) > 1 else abs(float(values[0]))
 
 
 @torch.no_grad()
@@ -272,8 +269,9 @@ def _as_trained(run: Run) -> dict[str, float]:
     with untouched(run):
         run.model.train()
         for x, y in training_batches(run, some):
-            losses.append(float(run.loss(run.uncompiled(x).float(), y)))
-    return {"as_trained": sum(losses) / len(losses), "as_trained/error": _error(losses)}
+            losses.append(run.loss(run.uncompiled(x).float(), y))
+    kept = torch.stack(losses)
+    return {"as_trained": float(kept.double().mean()), "as_trained/error": _error(kept)}
 
 
 def _linear(run: Run, train: Looked, val: Looked) -> dict[str, float]:
@@ -496,11 +494,15 @@ def _moved(train: Tensor, val: Tensor) -> dict[str, float]:
 
 def _ranks(x: Tensor) -> Tensor:
     """Ranks in each column, from -1/2 to 1/2; of equal values the mean of theirs (Kendall 1945)."""
-    ranks = []
-    for column in x.T:
-        _, place, count = column.unique(return_inverse=True, return_counts=True)
-        ranks.append((count.cumsum(0).double() - count / 2)[place])
-    return torch.stack(ranks, 1) / len(x) - 0.5
+    ordered, rows = x.T.sort(1)
+    place = torch.arange(len(x)).expand_as(rows)
+    new = torch.ones_like(rows, dtype=torch.bool)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    first = torch.where(new, place, 0).cummax(1).values
+    last = new.roll(-1, 1).flip(1)
+    after = (len(x) - torch.where(last, place, 0).cummax(1).values).flip(1)
+    means = (first + after).double() / (2 * len(x)) - 0.5
+    return torch.empty_like(means).scatter_(1, rows, means).T
 
 
 def _principal(x: Tensor, count: int) -> Tensor:
@@ -577,5 +579,6 @@ def told_apart(run: Run) -> dict[str, float]:
 
 def _further(a: Tensor, b: Tensor) -> float:
     """P(a > b) + P(a = b)/2 of a draw from each (Mann and Whitney 1947)."""
-    difference = a[:, None] - b[None, :]
-    return float((difference > 0).float().mean() + (difference == 0).float().mean() / 2)
+    ordered = b.sort().values
+    below, upto = (torch.searchsorted(ordered, a, right=right) for right in (False, True))
+    return float((below + upto).double().mean()) / (2 * len(b))

@@ -17,7 +17,7 @@ from dlrun.engine.count import parameters, size
 from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.freezing import Frozen
 from dlrun.loss import Loss
-from dlrun.metric import METRICS, Metric, score
+from dlrun.metric import METRICS, Metric, absolute_errors, right, score
 from dlrun.optimizer import Averaging, Landing, Switching
 from dlrun.regularization import Regularizer, acting
 from dlrun.schedule import Schedule
@@ -129,11 +129,19 @@ class Run:
 
     def metric_sum(self, logits: Tensor, y: Tensor) -> Tensor:
         """The metric beside the loss, summed over a batch: a scalar on the device."""
+        return self.metric(*self._compared(logits, y))
+
+    def metric_each(self, logits: Tensor, y: Tensor) -> Tensor:
+        """(n,) The same of each sample alone."""
+        return (absolute_errors if self.regression else right)(*self._compared(logits, y))
+
+    def _compared(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """What this metric compares."""
         if self.regression:
             logits = self.loss.predicted(logits.detach())
         if self.scale is not None:
             logits, y = logits * self._std, y * self._std
-        return self.metric(logits, y)
+        return logits, y
 
     def answers(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The predictions, from logits, and the true targets, as the metrics take both."""

@@ -99,17 +99,27 @@ def accuracy(predicted: Tensor, y: Tensor) -> Tensor:
 
     y: also mixed (n, classes) probabilities, in training.
     """
-    if y.dim() == 1:
-        return (predicted.argmax(1) == y).sum()
-    if y.is_floating_point():
-        return (predicted.argmax(1) == y.argmax(1)).sum()
-    return ((predicted > 0.5) == y.bool()).all(1).sum()
+    return right(predicted, y).sum()
 
 
 @metric(higher_is_better=False, label="mean absolute error", takes=(NUMBERS,), of_sums=mean)
 def mae(predicted: Tensor, y: Tensor) -> Tensor:
     """Σ over the samples of the mean over their targets of |prediction − target|."""
-    return (predicted - y).abs().flatten(1).mean(1).sum()
+    return absolute_errors(predicted, y).sum()
+
+
+def right(predicted: Tensor, y: Tensor) -> Tensor:
+    """(n,) Whether the answer is right; see `accuracy`."""
+    if y.dim() == 1:
+        return predicted.argmax(1) == y
+    if y.is_floating_point():
+        return predicted.argmax(1) == y.argmax(1)
+    return ((predicted > 0.5) == y.bool()).all(1)
+
+
+def absolute_errors(predicted: Tensor, y: Tensor) -> Tensor:
+    """(n,) The mean over the targets of |prediction − target|; see `mae`."""
+    return (predicted - y).abs().flatten(1).mean(1)
 
 
 METRICS = {one.name: one for one in (Metric("loss", higher_is_better=False), accuracy, mae)}
