@@ -39,7 +39,7 @@ sys.exit(console())
 """
 
 
-@pytest.mark.parametrize("at", in_suite(["flags", "torch"], POINTS))
+@pytest.mark.parametrize("at", in_suite(["torch"], POINTS))
 def test_sigint_during_imports_is_one_line(at, tmp_path):
     words = ["epochs=100000", "tracking=none"]
     words = ["-m", "seed=0,1", *words] if at == "optuna" else words

@@ -44,7 +44,7 @@ def home(tmp_path, monkeypatch):
         [
             pytest.param("~/x", "x", marks=pytest.mark.proof),
             pytest.param("'~/x'", "x", marks=pytest.mark.proof),
-            ('"~/x y"', "x y"),
+            pytest.param('"~/x y"', "x y", marks=pytest.mark.proof),
             pytest.param("${oc.env:SCR}/x", "scratch/x", marks=pytest.mark.proof),
             ("'${oc.env:SCR}/a (b)'", "scratch/a (b)"),
             pytest.param("~/${oc.env:NONE,else}", "else", marks=pytest.mark.proof),

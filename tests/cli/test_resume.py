@@ -15,6 +15,7 @@ from dlrun.recipe import compose, resume
 from dlrun.recipe.flags import Flags
 from dlrun.recipe.resume import changes, merge
 from dlrun.record import write_recipe
+from tests.conftest import in_suite
 
 CHOICES = {"optimizer": "momentum", "model": "mlp", "schedule": "cosine"}
 
@@ -330,7 +331,7 @@ def own_options(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("here", ["a", "."])
+@pytest.mark.parametrize("here", in_suite(["a"], ["a", "."]))
 def test_what_is_proposed_after_resume_runs_as_printed(here, own_options, monkeypatch, capsys):
     words = ["--config-dir", "mine", "optimizer=slow", "data=arrays", "data.path=table.csv"]
     words += ["data.target=y", "tracking=none", "threads=1", "epochs=4", "outputs=out"]
