@@ -23,3 +23,10 @@ def test_equal_samples_are_exactly_0_apart(inputs):
     found = distances(a, a[:50])
     assert bool((found[:50].diagonal() == 0).all())
     assert int((found == 0).sum()) == 50
+
+
+def test_of_a_few_inputs_neighbouring_numbers_are_apart():
+    x = torch.tensor([[0.001], [1.0], [3.0]])
+    near = torch.nextafter(x, torch.tensor(9.0))
+    known = torch.cat([near, x, torch.tensor([[1000.0]])])
+    assert distances(x, known).argmin(1).tolist() == [3, 4, 5]
