@@ -92,7 +92,7 @@ class CatchUp:
         self._wait_for_answers(delivery, live)
         delivery.deliver(live)
         state = "still running" if live else complete
-        return f"{state}: {told}, {delivery.new_points} of them delivered now"
+        return f"{state}: {told}, {delivery.new_points:,} of them delivered now"
 
     def _look(self, settings: dict[str, Any]) -> tuple[MlflowClient, Experiment | None] | None:
         """The store; one that does not answer is asked only once for all runs."""

@@ -160,7 +160,7 @@ class TestStore:
         assert f"`dlrun sync {run.name}`" in said
         assert typed(run.name)[0] == 0
         assert stored("outputs/mlflow.db") == recorded(run)
-        assert typed()[1] == f"{run.name}  complete: {len(points(run))} points\n"
+        assert typed()[1] == f"{run.name}  complete: {len(points(run)):,} points\n"
 
     def test_a_deleted_run_is_not_made_anew_where_the_cursor_is_lost(self, client, run, typed):
         client.delete_run(the_run(client).info.run_id)
@@ -224,9 +224,9 @@ def test_sync_elsewhere_while_a_run_trains_and_once_more_after_its_end(training,
     trainer.wait()
     assert stored("outputs/mlflow.db", "KILLED") == recorded(run)
     code, said = typed(there)
-    assert (code, f"{len(points(run))} of them delivered now" in said) == (0, True)
+    assert (code, f"{len(points(run)):,} of them delivered now" in said) == (0, True)
     assert stored("b.db", "KILLED") == recorded(run)
-    assert typed(there) == (0, f"{run.name}  complete: {len(points(run))} points\n")
+    assert typed(there) == (0, f"{run.name}  complete: {len(points(run)):,} points\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -360,7 +360,7 @@ def test_a_directory_of_any_name_delivers(untracked, tmp_path, monkeypatch, type
     put_empty(database, "outputs/mlflow.db")
     assert typed("last")[0] == 0
     assert stored("outputs/mlflow.db") == recorded(run)
-    assert typed() == (0, f"{run.name}  complete: {len(points(run))} points\n")
+    assert typed() == (0, f"{run.name}  complete: {len(points(run)):,} points\n")
     assert list(place.glob("outputs/artifacts/**/recipe.yaml"))
     assert {path.name for path in tmp_path.iterdir()} == {name}
 
