@@ -40,12 +40,18 @@ class Committee(nn.Module):
     Of models that give numbers, their mean.
     """
 
-    def __init__(self, members: Sequence[nn.Module], loss: Loss) -> None:
+    def __init__(
+        self, members: Sequence[nn.Module], loss: Loss, together: nn.Module | None = None
+    ) -> None:
+        """together: what all members say in one, (n, *shape) -> (models, n, outputs)."""
         super().__init__()
-        self.members, self.loss = nn.ModuleList(members), loss
+        self.loss, self.together = loss, together
+        self.members = nn.ModuleList(() if together else members)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, *shape) -> (n, outputs)."""
+        if self.together is not None:
+            return self.loss.averaged(self.together(x))
         return self.loss.averaged(torch.stack([member(x) for member in self.members]))
 
 

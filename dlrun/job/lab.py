@@ -476,7 +476,7 @@ class Lab:
         return Ending(
             test=self.measures_test and training.test,
             draw=partial(self.session.draw, directory) if self._is_whole(wanted) else None,
-            export=self.exports and training.recorded,
+            export=self.exports and training.recorded and training.export,
             predict=training.predict,
             values=next((rule.values for rule in targeted(built.run)), dict),
         )

@@ -404,6 +404,7 @@ def _export(lab: Lab, judge: Run, heard: Heard) -> None:
     Of a table, each member may have learned its own columns, which then stand side by side.
     """
     from dlrun.tracking.model import save_model
+    from dlrun.tracking.together import together
 
     assert lab.record is not None
     modules, data = heard.modules, heard.data[:1]
@@ -416,9 +417,10 @@ def _export(lab: Lab, judge: Run, heard: Heard) -> None:
         ]
         modules = [nn.Sequential(*pair) for pair in zip(modules, heard.modules, strict=True)]
     lab.record.brings("model")
+    example = torch.cat([raw_example(each) for each in data], 1)
     can = save_model(
-        Committee(modules, judge.loss).eval(),
-        torch.cat([raw_example(each) for each in data], 1),
+        Committee(modules, judge.loss, together(modules, example)).eval(),
+        example,
         lab.record.directory / "model",
         classes=judge.classes,
         reading=None if tables else judge.data.reading,

@@ -16,6 +16,7 @@ disk; `dlrun sync` delivers it in the same way.
     artifacts.py the files of a run, and which of them the store lacks
     model.py     the best weights as an MLflow model
     program.py   a model as a program of torch.export, like ones traced once
+    together.py  models that differ in their weights alone as one network
     entries.py   a recipe and a record as params, tags and data set
     store.py     the tracking store: a fresh database, the experiment
     deadline.py  a limit for the whole of a request

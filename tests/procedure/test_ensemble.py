@@ -381,10 +381,11 @@ def test_images_as_one_model_that_torch_alone_loads(here: Path, capsys):
     [own] = parent()
     told = yaml.safe_load((own / "model" / "MLmodel").read_text())
     assert told["metadata"]["classes"] == ["bright", "dark"]
-    assert (
-        told["metadata"]["images"]
-        == yaml.safe_load((children()[0] / "model" / "MLmodel").read_text())["metadata"]["images"]
-    )
+    assert not any((child / "model").exists() for child in children()), "they are in this one"
+    assert main(words) == 0
+    [alone] = [run for run in record.all_runs("outputs") if run not in (own, *children())]
+    of_one = yaml.safe_load((alone / "model" / "MLmodel").read_text())
+    assert told["metadata"]["images"] == of_one["metadata"]["images"]
     program = torch.export.load(own / "model" / "data" / "model.pt2").module()
     source = imagefolder("photos", size=8)
     kept = arrays(own)

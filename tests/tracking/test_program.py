@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from dlrun.regularization.dropout import Drop
 from dlrun.tracking import program
 
 
@@ -140,3 +141,14 @@ def test_no_weights_stay_behind(traces, agrees, tmp_path):
         program.save(Scaled().eval(), X[:2], tmp_path / "nowhere" / "model.pt2")
     assert not program._last
     assert agrees(Scaled().eval(), X)
+
+
+def test_hooks_are_told_apart_by_what_they_do(traces, agrees):
+    def hooked(rate):
+        module = nn.Sequential(nn.Linear(4, 3)).eval()
+        module[0].register_forward_pre_hook(Drop(rate))
+        return module
+
+    for number, rate in enumerate((0.1, 0.1, 0.5)):
+        assert agrees(hooked(rate), X.float())
+        assert len(traces) == (1, 1, 2)[number]
