@@ -52,6 +52,7 @@ class Loss:
     weight: Tensor | None = None
     name: str = field(init=False)
     options: frozenset[str] = field(init=False)
+    of_torch: bool = field(init=False)
 
     def __post_init__(self) -> None:
         inner: Any = self.function
@@ -59,6 +60,7 @@ class Loss:
             inner = inner.func
         self.name = getattr(inner, "__name__", type(inner).__name__)
         self.options = frozenset(inspect.signature(self.function).parameters)
+        self.of_torch = str(getattr(inner, "__module__", "")).startswith("torch.")
         # The signature and the docstring are the function's, for whoever checks arguments.
         functools.update_wrapper(self, self.function, updated=())
 
@@ -78,7 +80,7 @@ class Loss:
 
     def each(self, logits: Tensor, y: Tensor) -> Tensor:
         """(n,) The loss of each sample alone."""
-        if "reduction" in self.options and self.weight is None:
+        if self.of_torch and "reduction" in self.options and self.weight is None:
             return self(logits, y, reduction="none").reshape(len(y), -1).mean(1)
         pairs = zip(logits.split(1), y.split(1), strict=True)
         return torch.stack([self(*pair) for pair in pairs])

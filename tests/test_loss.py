@@ -158,6 +158,20 @@ def test_a_loss_of_ones_own_takes_its_weights_as_it_will():
     assert loss.of(own).weighted(torch.ones(3))(torch.ones(2, 3), LABELS[:2]) == 3
 
 
+@pytest.mark.parametrize("function", [F.cross_entropy, partial(F.cross_entropy), loss.hinge])
+def test_of_torch(function):
+    assert loss.of(function).of_torch == (function is not loss.hinge)
+
+
+def test_a_reduction_of_ones_own_may_mean_something_else():
+    def own(logits: torch.Tensor, y: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
+        assert reduction in ("mean", "sum")
+        return F.cross_entropy(logits, y, reduction=reduction)
+
+    each = loss.of(own).each(NUMBERS, LABELS)
+    torch.testing.assert_close(each, F.cross_entropy(NUMBERS, LABELS, reduction="none"))
+
+
 class Ending(nn.Module):
     """A network that ends in any function."""
 

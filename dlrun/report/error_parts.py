@@ -71,14 +71,12 @@ def error_parts(trained: Trained, target: float) -> list[Finding]:
 def _parts(trained: Trained, target: float) -> list[Part]:
     """The parts whose splits have been measured, in the order of the splits."""
     seen, metric = trained.seen, _metric(trained)
-    known = {
-        split: (seen[f"{split}/{metric}"], seen[f"{split}/metric_error"])
-        for split in ("train_eval", "val")
-    }
+    values = {split: seen[f"{split}/{metric}"] for split in ("train_eval", "val")}
     for split in ("train_dev", "test"):
-        values = trained.values(f"{split}/{metric}")
-        if values and f"{split}/metric_error" in seen:
-            known[split] = values[-1], seen[f"{split}/metric_error"]
+        measured = trained.values(f"{split}/{metric}")
+        if measured and f"{split}/metric_error" in seen:
+            values[split] = measured[-1]
+    known = {split: (value, _known_to(trained, split, value)) for split, value in values.items()}
     told = {
         "bias": ("underfit", *_against_bias(trained)),
         "variance": (
@@ -109,6 +107,17 @@ def _parts(trained: Trained, target: float) -> list[Part]:
         finding, advice, changes = told[name]
         found.append(Part(name, finding, amount, after, (error, spread), advice, changes))
     return found
+
+
+def _known_to(trained: Trained, split: str, value: float) -> float:
+    """The standard error of what was measured on a split.
+
+    Where all answers are right, or none is, as if one of each kind more had been seen (Laplace).
+    """
+    error, samples = (trained.seen[f"{split}/{name}"] for name in ("metric_error", "samples"))
+    if _metric(trained) != "accuracy" or 0 < value < 1:
+        return error
+    return math.sqrt(samples + 1) / (samples + 2) / math.sqrt(samples)
 
 
 def _against_bias(trained: Trained) -> tuple[str, Mapping[str, Any]]:

@@ -162,3 +162,12 @@ def test_what_rounding_leaves_asks_for_no_number_of_samples():
     assert finding.name == "inconclusive"
     assert "samples" not in finding.numbers
     assert finding.text.endswith(": bias, the largest, may be chance.")
+
+
+@pytest.mark.parametrize(
+    ("value", "samples", "error"), [(1.0, 100, "1.0%"), (0.0, 100, "1.0%"), (1.0, 25, "3.8%")]
+)
+def test_no_error_among_some_samples_is_not_known_to_be_none(value, samples, error):
+    known = {"train_eval__accuracy": value, "train_eval__metric_error": 0.0}
+    made = parted(**known, train_eval__samples=float(samples))
+    assert f"(±{error}), variance" in made.text
