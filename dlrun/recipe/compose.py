@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 import traceback
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -381,10 +382,16 @@ def copied(config: DictConfig) -> DictConfig:
     return found
 
 
+_no_cache: Callable[[], dict[str, Any]] = partial(
+    defaultdict, dict
+)  # what an empty one is; to copy it takes far longer
+
+
 def _duplicate(node: Any, parent: Any) -> Any:
     copy, about = (object.__new__(type(each)) for each in (node, node._metadata))
     vars(about).update(vars(node._metadata))
-    about.flags, about.resolver_cache = deepcopy(about.flags), deepcopy(about.resolver_cache)
+    about.flags = None if about.flags is None else {**about.flags}
+    about.resolver_cache = deepcopy(about.resolver_cache) if about.resolver_cache else _no_cache()
     vars(copy).update(vars(node) | {"_metadata": about, "_parent": parent})
     content = vars(node).get("_content")  # that of a leaf is a value, which does not change
     if isinstance(content, dict):
