@@ -1,13 +1,15 @@
 """Models that differ in their weights alone as one network: one more axis, of the models."""
 
 import copy
+import io
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from dlrun.tracking.program import likeness
+from dlrun.tracking.program import likeness, traced
 
 _KNOWN = (
     *(f"torch.nn.modules.{name}" for name in ("linear", "activation", "flatten", "container")),
@@ -57,7 +59,7 @@ def together(models: Sequence[nn.Module], x: Tensor) -> Together | None:
     """
     kinds = {likeness(model, x) for model in models}
     known = all(type(part).__module__.startswith(_KNOWN) for part in models[0].modules())
-    if len(kinds) > 1 or None in kinds or not known:
+    if len(kinds) > 1 or None in kinds or not known or not can_be_saved():
         return None
     try:
         made = Together(models)
@@ -69,6 +71,17 @@ def together(models: Sequence[nn.Module], x: Tensor) -> Together | None:
         (found - alone).abs().max() <= _ROUNDED * alone.abs().max()
     )
     return made if near else None
+
+
+@cache
+def can_be_saved() -> bool:
+    """Whether this torch saves the program of what `vmap` maps: torch 2.9 does not."""
+    try:
+        program = traced(Together([nn.PReLU(), nn.PReLU()]), torch.zeros(2, 1))
+        torch.export.save(program, io.BytesIO())
+    except Exception:  # of a serializer, each has its own
+        return False
+    return True
 
 
 def _held(model: nn.Module) -> dict[str, Tensor]:

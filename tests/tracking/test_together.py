@@ -11,7 +11,9 @@ from dlrun.data.depth import raw_example
 from dlrun.procedure.train import deployable
 from dlrun.recipe import build
 from dlrun.tracking import program
-from dlrun.tracking.together import together
+from dlrun.tracking.together import can_be_saved, together
+
+saved = pytest.mark.skipif("not can_be_saved()", reason="torch saves no program of vmap")
 
 CONF = Path(__file__).parents[2] / "conf"
 X = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
@@ -37,6 +39,13 @@ def made(kind, many=4):
     ]
 
 
+def test_where_its_program_cannot_be_saved_they_stay_apart(monkeypatch):
+    assert (together(made(nn.ReLU), X) is None) == (not can_be_saved())
+    monkeypatch.setattr("dlrun.tracking.together.can_be_saved", lambda: False)
+    assert together(made(nn.ReLU), X) is None
+
+
+@saved
 @pytest.mark.parametrize("kind", [nn.ReLU, nn.PReLU, nn.Dropout, nn.Identity])
 def test_they_say_what_each_says(kind):
     models = made(kind)
@@ -50,6 +59,7 @@ def test_they_say_what_each_says(kind):
     torch.testing.assert_close(torch.export.load(file).module()(X), alone)
 
 
+@saved
 def test_its_program_does_not_grow_with_the_models():
     sizes = [
         len(program.traced(together(made(nn.ReLU, many), X), X[:2]).graph.nodes) for many in (2, 20)
@@ -57,6 +67,7 @@ def test_its_program_does_not_grow_with_the_models():
     assert sizes[0] == sizes[1]
 
 
+@saved
 @pytest.mark.parametrize(
     "words",
     [
