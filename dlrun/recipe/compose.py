@@ -382,9 +382,8 @@ def copied(config: DictConfig) -> DictConfig:
     return found
 
 
-_no_cache: Callable[[], dict[str, Any]] = partial(
-    defaultdict, dict
-)  # what an empty one is; to copy it takes far longer
+# As an empty one is: to copy it takes far longer.
+_no_cache: Callable[[], dict[str, Any]] = partial(defaultdict, dict)
 
 
 def _duplicate(node: Any, parent: Any) -> Any:
