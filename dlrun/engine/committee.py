@@ -67,24 +67,44 @@ def combined(run: Run, z: Tensor, there: Tensor) -> dict[str, Answer]:
     probabilities is normalized again. A vote counts the models for each class, or label; at
     equal votes the mean decides.
     """
-    share = (there.double() / there.sum(0))[..., None]
+    mean, share = averaged(run, z, there), _shares(there)
     if are_numbers(run):
         known = z.masked_fill(~there[..., None], torch.nan).numpy()
         median = torch.from_numpy(np.nanmedian(known, axis=0))
-        return {MEAN: of_numbers(run, (z * share).sum(0)), "median": of_numbers(run, median)}
+        return {MEAN: mean, "median": of_numbers(run, median)}
+    assert mean.logits is not None
     votes = (said(run, z) * share).sum(0)
-    if not run.loss.link:  # scores, of which only the differences count
-        mean = (z * share).sum(0)
-        return {MEAN: Answer(mean), "vote": Answer(None, votes + _TIE * mean.softmax(-1))}
-    logs = z.log_softmax(-1)
-    if run.loss.link == "sigmoid":  # each output is a choice between no and yes
-        logs, share = torch.stack([F.logsigmoid(-z), F.logsigmoid(z)], -1), share[..., None]
-    mean = _logits(run, (logs + share.log()).logsumexp(0))
+    if not run.loss.link:
+        return {MEAN: mean, "vote": Answer(None, votes + _TIE * mean.logits.softmax(-1))}
+    logs, share = _logs(run, z, share)
     return {
-        MEAN: Answer(mean),
+        MEAN: mean,
         "geometric mean": Answer(_logits(run, (logs * share).sum(0))),
-        "vote": Answer(None, votes + _TIE * (run.loss.scores(mean) - 0.5)),
+        "vote": Answer(None, votes + _TIE * (run.loss.scores(mean.logits) - 0.5)),
     }
+
+
+def averaged(run: Run, z: Tensor, there: Tensor) -> Answer:
+    """The mean of several models: of their probabilities, numbers, or scores."""
+    share = _shares(there)
+    if are_numbers(run):
+        return of_numbers(run, (z * share).sum(0))
+    if not run.loss.link:  # scores, of which only the differences count
+        return Answer((z * share).sum(0))
+    logs, share = _logs(run, z, share)
+    return Answer(_logits(run, (logs + share.log()).logsumexp(0)))
+
+
+def _shares(there: Tensor) -> Tensor:
+    """(models, n, 1) What each model's answer counts."""
+    return (there.double() / there.sum(0))[..., None]
+
+
+def _logs(run: Run, z: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Log probabilities, and what each counts, in the same shape."""
+    if run.loss.link == "sigmoid":  # each output is a choice between no and yes
+        return torch.stack([F.logsigmoid(-z), F.logsigmoid(z)], -1), share[..., None]
+    return z.log_softmax(-1), share
 
 
 def _logits(run: Run, logs: Tensor) -> Tensor:

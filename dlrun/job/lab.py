@@ -299,7 +299,7 @@ class Lab:
         splits: dict[str, Any] = (info.get("data") or {}).get("splits") or {}
         if "result_step" not in info:
             raise Mistake(f"{said}: is not a training")
-        wrong = [] if other else differences.keys(self.config, _recipe(directory), _APART)
+        wrong = [] if other else differences.keys(self.config, compose.recorded(directory), _APART)
         if wrong:
             raise Mistake(
                 f"{said}: has another recipe, in {', '.join(wrong)}; type its settings here too"
@@ -330,7 +330,7 @@ class Lab:
 
     def trained(self, run: RecordedRun) -> "Run":
         """A run that has been trained, with the weights that count, made anew from its record."""
-        recipe = _recipe(run.directory)
+        recipe = compose.recorded(run.directory)
         where = run.info["cwd"]
         if where != str(Path.cwd()):
             recipe = placed(recipe, Path(where))
@@ -364,7 +364,8 @@ class Lab:
 
     def _keeps_length(self, training: Training, directory: Path) -> None:
         """Raise Mistake where the recipe asks for another length than a procedure has chosen."""
-        now, before = map(identity.by_value, (self.config.epochs, _recipe(directory).epochs))
+        recipes = self.config, compose.recorded(directory)
+        now, before = (identity.by_value(recipe.epochs) for recipe in recipes)
         if training.length is not None and now != before:
             raise Mistake(
                 f"epochs={self.config.epochs}: a procedure has chosen the length of run "
@@ -657,7 +658,7 @@ class Lab:
 
     def _refuse_changes(self, directory: Path) -> None:
         """Raise Mistake where its runs would be of other recipes than those it has already."""
-        before = _recipe(directory)
+        before = compose.recorded(directory)
         before.facts = {"shape": [0], "outputs": 0}  # nobody knew them when it began
         keys = differences.keys(self.config, before, identity.NEUTRAL)
         if keys:
@@ -681,11 +682,6 @@ def _is_done(wanted: Wanted) -> bool:
         return True
     names = [each.name for each in record.findings_of(directory)]
     return training.may_diverge and "diverged" in names
-
-
-def _recipe(directory: Path) -> DictConfig:
-    """The recipe of a record."""
-    return OmegaConf.create(record.recipe(directory))
 
 
 def _recorded(directory: Path) -> RecordedRun:

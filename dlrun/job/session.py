@@ -12,13 +12,13 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dlrun import duration, finding, record
 from dlrun.console.progress import Progress
 from dlrun.errors import OutOfTime, refuse
 from dlrun.finding import Finding
-from dlrun.recipe import signature
+from dlrun.recipe import identity, signature
 from dlrun.recipe.schema import LOSS_OF_TASK
 from dlrun.tracking.follower import Follower
 
@@ -114,7 +114,7 @@ class Session:
         """
         key = ""
         if config.tracking:
-            tracking: Any = OmegaConf.to_container(config.tracking, resolve=True)
+            tracking: Any = identity.plain(config.tracking)
             if config.resume and tracking.get("experiment") is None:  # a run stays where it is
                 known = record.read_json(Path(config.resume) / "tracking.json").get("experiment")
                 if known:
@@ -181,7 +181,7 @@ class Session:
         """
         from dlrun.recipe import build
 
-        key = OmegaConf.to_container(config.data, resolve=True)
+        key = identity.plain(config.data)
         if self._source is None or self._source[0] != key:
             self._data = None
             self._source = key, build.read_data(config, self.show.loading)

@@ -20,7 +20,7 @@ from dlrun.errors import Mistake
 from dlrun.job.recording import warn_of_change
 from dlrun.metric import known, score
 from dlrun.procedure import LENGTH, OBJECTIVE, RULES, Training
-from dlrun.recipe import build
+from dlrun.recipe import build, compose
 from dlrun.regularization import Regularizer
 from dlrun.schedule import Fixed, Replay, constant
 
@@ -150,7 +150,7 @@ def deployed(config: DictConfig, directory: Path, session: "Session") -> "Run | 
     if saved is None:
         return None
     about = record.read_json(directory / "run.json")["data"]
-    recipe = config.copy()
+    recipe = compose.copied(config)
     recipe.class_weights, recipe.train_eval, recipe.validate_on = "none", False, None
     recipe.weights, recipe.monitor = None, "auto"  # there is no validation split
     known = build.Known(saved["preprocessing"], about["samples"]["train"])

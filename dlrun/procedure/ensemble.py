@@ -17,7 +17,7 @@ from dlrun import shell
 from dlrun.data import Data, Split
 from dlrun.data.depth import raw_example
 from dlrun.engine import committee
-from dlrun.engine.committee import MEAN, Answer, Committee, combined, measured
+from dlrun.engine.committee import MEAN, Answer, Committee, averaged, combined, measured
 from dlrun.engine.evaluate import outputs
 from dlrun.engine.feed import prepare
 from dlrun.engine.run import Run
@@ -120,7 +120,7 @@ class Part:
         """What the first members say together, and the targets, where they say something."""
         there = self.there[:members]
         some = there.any(0)
-        return combined(judge, self.z[:members, some], there[:, some])[MEAN], self.y[some]
+        return averaged(judge, self.z[:members, some], there[:, some]), self.y[some]
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ def _dropped(judge: Run, run: Run, part: Part, passes: int) -> dict[str, float]:
     Gal, Ghahramani 2016, Dropout as a Bayesian Approximation.
     """
     z = torch.stack([_ask(run, part.rows, drops=True) for _ in range(passes)])
-    mean = combined(judge, z, torch.ones(z.shape[:2], dtype=torch.bool))[MEAN]
+    mean = averaged(judge, z, torch.ones(z.shape[:2], dtype=torch.bool))
     return measured(judge, mean, part.y)
 
 

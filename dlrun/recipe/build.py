@@ -40,7 +40,7 @@ from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.model.pretrained import expected
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, expect, named, notes, schema, signature, suggest, task
+from dlrun.recipe import checks, expect, identity, named, notes, schema, signature, suggest, task
 from dlrun.recipe import instantiate as ingredients
 from dlrun.recipe import start as starts
 from dlrun.recipe.instantiate import as_a, explained, ours, part, plain, several, users
@@ -65,7 +65,7 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     apart = {"data": schema.SPLITTING, "model": ("max_parameters",)}
     if not ours(str(config.data.get("_target_"))):
         apart["data"] = (*schema.SPLITTING, *custom.OWN)
-    wrong = [*schema.problems(config), *_wrong_splitting(config)]
+    wrong = [*schema.problems(_settings(config)), *_wrong_splitting(config)]
     for group in schema.GROUPS:
         wrong += ingredients.problems(config, group, apart.get(group, ()))
     if "activation" in chosen:
@@ -76,6 +76,12 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
     wrong += expect.problems(config)
     refuse(wrong)
     devices.choose(config.device)
+
+
+def _settings(config: DictConfig) -> dict[str, Any]:
+    """The values of the settings on top of a recipe."""
+    written = {k: each for k, each in identity.as_written(config).items() if k not in schema.GROUPS}
+    return {key: config[key] if "${" in str(each) else each for key, each in written.items()}
 
 
 def load_data(

@@ -11,7 +11,7 @@ import re
 import sys
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun import shell
+from dlrun import record, shell
 from dlrun.errors import Mistake, first_line
 from dlrun.recipe import settle
 from dlrun.recipe.catalogue import PRIMARY, Catalogue, packaged
@@ -400,9 +400,31 @@ def _duplicate(node: Any, parent: Any) -> Any:
     return copy
 
 
+_nodes: dict[str, DictConfig] = {}
+_NODES = 1000  # at most, so that a long sweep does not fill the memory
+
+
+def created(values: Mapping[str, Any]) -> DictConfig:
+    """What `OmegaConf.create` makes of plain values; what they have in common is made once."""
+    found = OmegaConf.create({})
+    for key, value in values.items():
+        said = repr((key, value))
+        if said not in _nodes:
+            if len(_nodes) >= _NODES:
+                _nodes.clear()
+            _nodes[said] = OmegaConf.create({key: value})
+        found.__dict__["_content"][key] = _duplicate(_nodes[said]._get_node(key), found)
+    return found
+
+
+def recorded(directory: Path) -> DictConfig:
+    """The recipe of a record. Raises Mistake where it can't be read."""
+    return created(record.recipe(directory))
+
+
 def without_hydra(composed: DictConfig) -> DictConfig:
     """A copy of the composed config without `hydra` and `sweep`, which are not part of a recipe."""
-    copy = composed.copy()
+    copy = copied(composed)
     OmegaConf.set_struct(copy, False)
     for key in ("hydra", "sweep"):
         copy.pop(key, None)

@@ -6,9 +6,8 @@ from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import record
 from dlrun.errors import Mistake
-from dlrun.recipe import identity
+from dlrun.recipe import compose, identity
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.resume import leaves
 from dlrun.recipe.schema import SPLITTING
@@ -24,7 +23,7 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
     Raises Mistake where samples that were trained on would be in val or test, and where the
     targets or the pixels would have another scale than the weights know, or its recipe is damaged.
     """
-    before = OmegaConf.create(record.recipe(kept.directory))
+    before = compose.recorded(kept.directory)
     groups = ("preprocessing", "loss")
     keys = [*groups, *(f"metric.{name}" for name in recipe.metric or ())]
     changed = {key for key in keys if _differ(before, recipe, key)}
@@ -50,10 +49,10 @@ def since(recipe: DictConfig, kept: Record, facts: Mapping[str, Any]) -> set[str
 
 def keys(recipe: DictConfig, recorded: DictConfig, apart: Sequence[str]) -> list[str]:
     """The settings in which a recipe is not a recorded one, but for those in `apart`."""
-    now = recipe.copy()
+    now = compose.copied(recipe)
     for fact, value in recorded.facts.items():
         now.facts[fact] = value
-    plain: list[Any] = [OmegaConf.to_container(each, resolve=True) for each in (now, recorded)]
+    plain = [identity.plain(each) for each in (now, recorded)]
     here, there = (leaves(identity.canonical(each)) for each in plain)
     return sorted(
         key

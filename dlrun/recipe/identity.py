@@ -196,4 +196,11 @@ def short(content: Any) -> str:
 
 def plain(value: Any) -> Any:
     """A value of a config as a plain one, with all that it refers to."""
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    if not OmegaConf.is_config(value):
+        return value
+    written = as_written(value)
+    try:
+        refers = "${" in str(written)
+        return _filled(written, as_written(value._get_root())) if refers else written
+    except (LookupError, RecursionError):
+        return OmegaConf.to_container(value, resolve=True)

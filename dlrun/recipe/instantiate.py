@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
@@ -175,9 +175,7 @@ def _resolved(node: DictConfig, apart: tuple[str, ...]) -> dict[str, Any]:
 def plain(node: DictConfig, key: str, lengths: LoopConfig | None) -> dict[str, Any]:
     """The node as plain values; durations become steps, or stay to be refused where unknown."""
     written = identity.as_written(node)
-    refers = "${" in str(written)
-    content: Any = OmegaConf.to_container(node, resolve=True) if refers else written
-    values = {str(name): value for name, value in content.items()}
+    values = {str(name): value for name, value in identity.plain(node).items()}
     late = {name: values[name] for name in values if "${facts." in str(written.get(name))}
     if late:
         refuse(signature.problems(values["_target_"], late, key))

@@ -70,7 +70,7 @@ def check(recipe: DictConfig, chosen: Mapping[str, Any], directories: Sequence[P
 
     chosen: the option of every group; directories: the user's recipes.
     """
-    known = recipe.copy()
+    known = compose.copied(recipe)
     known.facts.shape, known.facts.outputs = [1, 1, 1], 1
     catalogue = Catalogue(directories)
     refuse(

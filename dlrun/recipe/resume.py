@@ -155,7 +155,7 @@ class Previous:
 
 def placed(recipe: DictConfig, cwd: Path) -> DictConfig:
     """A copy of a recipe with absolute paths, as they are meant in a directory."""
-    copy = recipe.copy()
+    copy = compose.copied(recipe)
     for key, path in _paths(recipe):
         OmegaConf.update(copy, key, _placed(path, cwd))
     return copy
@@ -197,7 +197,7 @@ def find(words: Sequence[str]) -> Previous | None:
 def of(directory: Path, asked: str = "last") -> Previous:
     """A recorded run. Raises Mistake where its recipe or its run.json is damaged."""
     record.check(directory, needed=record.TO_GO_ON)
-    recipe = OmegaConf.create(record.recipe(directory))
+    recipe = compose.recorded(directory)
     info = _read_info(directory / "run.json")
     cwd = Path(info.get("cwd", ".")).absolute()
     return Previous(asked, directory, recipe, info["overrides"], info["command"], cwd)
@@ -246,7 +246,7 @@ def changes(before: DictConfig, kept: DictConfig, ignored: Sequence[str]) -> dic
     before: the recipe as the recorded overrides give it today; kept: as recorded.
     ignored: keys whose value is chosen anew, with everything below them.
     """
-    now = before.copy()
+    now = compose.copied(before)
     for fact, value in (kept.get("facts") or {}).items():
         now.facts[fact] = value
     try:

@@ -9,14 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlrun import duration
 from dlrun.errors import Mistake
 from dlrun.shell import shown
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 SEVERAL = ("preprocessing", "augmentation", "metric", "regularization")
 """The groups that take several options at once; each option lies under its own name."""
@@ -228,21 +225,21 @@ def is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _unfit_names(config: "DictConfig") -> Iterator[tuple[str, str]]:
+def _unfit_names(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The settings about parameters with an impossible value, each with what would be right."""
-    words = config.freeze if is_list(config.freeze) else [config.freeze]
+    words = values["freeze"] if is_list(values["freeze"]) else [values["freeze"]]
     if not all(each is None or isinstance(each, str | int) for each in words):
         yield "freeze", "write names or patterns of parameters: [stem,layer1.*]"
-    if config.unfreeze_at is not None and not as_words(config.freeze):
+    if values["unfreeze_at"] is not None and not as_words(values["freeze"]):
         yield "unfreeze_at", "nothing is frozen; say what, with freeze=[backbone]"
-    rates = {} if config.lr_of is None else config.lr_of
+    rates = {} if values["lr_of"] is None else values["lr_of"]
     if not isinstance(rates, Mapping) or not all(map(_is_factor, rates.values())):
         yield "lr_of", "write factors above 0 by names or patterns of parameters: {head: 10}"
-    if config.layer_decay is not None and not 0 < config.layer_decay <= 1:
+    if values["layer_decay"] is not None and not 0 < values["layer_decay"] <= 1:
         yield "layer_decay", "must be above 0 and at most 1"
-    if config.layer_lr not in (None, "fan_in"):
+    if values["layer_lr"] not in (None, "fan_in"):
         yield "layer_lr", "must be fan_in, or null for one rate for all layers"
-    if not -4 <= config.layer_lr_power <= 4:
+    if not -4 <= values["layer_lr_power"] <= 4:
         yield "layer_lr_power", "must be between -4 and 4"
 
 
@@ -256,10 +253,10 @@ def _is_factor(value: Any) -> bool:
     return is_number(value) and value > 0
 
 
-def problems(config: "DictConfig") -> Iterator[str]:
+def problems(values: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the values of the root settings, one message each."""
-    for key, right in _unfit(config):
-        value = config[key]  # -1 becomes -1.0 where a setting is of floats
+    for key, right in _unfit(values):
+        value = values[key]  # -1 becomes -1.0 where a setting is of floats
         whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
         yield f"{key}={shown(int(value) if whole else value)}: {right}"
 
@@ -291,33 +288,33 @@ def _unfit_length(value: Any, units: Sequence[str], least_0: bool) -> str:
     return f"write a duration as {forms}"
 
 
-def _unfit(config: "DictConfig") -> Iterator[tuple[str, str]]:
+def _unfit(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The root settings with an impossible value, each with what would be right."""
-    size = config.batch_size
+    size = values["batch_size"]
     whole = isinstance(size, int) and not isinstance(size, bool) and size > 0
     if not whole and size != "full":
         yield "batch_size", "must be a whole number above 0, or full"
-    if config.seed < 0:
+    if values["seed"] < 0:
         yield "seed", "must not be negative"
     for key in _ABOVE_0:
-        if not (config[key] is None or config[key] > 0):  # which nan is not either
+        if not (values[key] is None or values[key] > 0):  # which nan is not either
             yield key, "must be greater than 0"
     for key, units in LENGTHS.items():
-        wrong = _unfit_length(config[key], units, least_0=key == "warmup")
-        if wrong and not (key in _OPTIONAL and config[key] is None):
+        wrong = _unfit_length(values[key], units, least_0=key == "warmup")
+        if wrong and not (key in _OPTIONAL and values[key] is None):
             yield key, wrong
-    if not config.outputs.strip():  # typed so it is refused earlier
+    if not values["outputs"].strip():  # typed so it is refused earlier
         yield "outputs", "name a directory; . is this one"
     try:
-        target_error(config.target_error)
+        target_error(values["target_error"])
     except ValueError:
         yield "target_error", "write a share of errors such as 1%, or in regression a val/mae"
-    yield from _unfit_names(config)
-    if not set(as_words(config.divergence)) <= set(DIVERGENCES):
+    yield from _unfit_names(values)
+    if not set(as_words(values["divergence"])) <= set(DIVERGENCES):
         yield "divergence", f"must be one or several of {', '.join(DIVERGENCES)}"
     for key, most in MOST.items():
-        if isinstance(config[key], int) and config[key] > most:
+        if isinstance(values[key], int) and values[key] > most:
             yield key, f"must be at most {most}"
     for key, choices in CHOICES.items():
-        if config[key] not in choices:
+        if values[key] not in choices:
             yield key, f"must be one of {', '.join(choices)}"

@@ -168,4 +168,4 @@ def _data(info: Mapping[str, Any]) -> dict[str, Any]:
 
 def _preprocessing(run: Path) -> Any:
     """The settings of a run's preprocessing."""
-    return identity.plain(OmegaConf.create(record.recipe(run)).get("preprocessing"))
+    return identity.plain(compose.recorded(run).get("preprocessing"))

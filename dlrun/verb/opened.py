@@ -66,7 +66,7 @@ class Opened:
         """
         from dlrun.job.training import deployed
 
-        config = self.recorded.copy()
+        config = compose.copied(self.recorded)
         for key in HERE:
             config[key] = self.config[key]
         metrics = {**(self.recorded.metric or {}), **(self.config.metric or {})}

@@ -2,6 +2,7 @@
 
 import pytest
 from omegaconf import OmegaConf
+from omegaconf.base import Metadata
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.job import recording
@@ -28,6 +29,8 @@ def recipe(request, compose_recipe):
 def test_plain_values_are_those_of_omegaconf(recipe):
     assert repr(identity.as_written(recipe)) == repr(OmegaConf.to_container(recipe))
     assert identity.as_written(recipe.model) == OmegaConf.to_container(recipe.model)
+    for part in (recipe.model, recipe.optimizer, recipe.schedule, recipe.initializer):
+        assert repr(identity.plain(part)) == repr(OmegaConf.to_container(part, resolve=True))
     assert identity.resolved(recipe) == OmegaConf.to_container(recipe, resolve=True)
     assert list(identity.resolved(recipe)) == list(recipe)
     kept = identity.resolved(recipe, ("seed", "model"))
@@ -104,6 +107,30 @@ def test_a_copy_is_apart(recipe):
     assert recipe.name != "other"
     with pytest.raises(OmegaConfBaseException):
         copy.seed = "seven"  # still of the schema
+
+
+def test_a_config_is_made_of_plain_values_as_omegaconf_does(recipe):
+    values = OmegaConf.to_container(recipe)
+    theirs = OmegaConf.create(values)
+    ours = [compose.created(values) for _ in range(2)]  # the second time from what is known
+    for each in ours:
+        assert list(each) == list(theirs)
+        assert repr(OmegaConf.to_container(each)) == repr(values)
+        assert OmegaConf.to_container(each, resolve=True) == OmegaConf.to_container(
+            theirs, resolve=True
+        )
+        assert repr(_about(each)) == repr(_about(theirs))
+    held = [{id(part) for part in _held(each) if part is not None} for each in ours]
+    assert not held[0] & held[1]
+    ours[0].model._target_ = ours[0].seed = "other"
+    again = compose.created(values)
+    assert again.seed == values["seed"] == ours[1].seed
+    assert again.model._target_ == values["model"]["_target_"]
+
+
+def _about(config):
+    """What OmegaConf knows of each node of a config."""
+    return [vars(each) for each in _held(config) if isinstance(each, Metadata)]
 
 
 def _held(node):
