@@ -17,6 +17,7 @@ from dlrun.data.tables import told
 from dlrun.errors import Interrupted, Mistake
 from dlrun.job import code
 from dlrun.recipe import differences, identity, resume
+from dlrun.recipe.once import once
 from dlrun.recipe.schema import GROUPS, SEVERAL
 from dlrun.record import Record, trained
 
@@ -208,18 +209,10 @@ def written(recipe: DictConfig) -> str:
     return "".join(_block(key, value) for key, value in identity.resolved(recipe).items())
 
 
-_blocks: dict[str, str] = {}
-_BLOCKS = 1000  # at most, so that a long sweep does not fill the memory
-
-
+@once
 def _block(key: str, value: Any) -> str:
     """A key of a recipe with what is below it, in YAML."""
-    said = repr((key, value))
-    if said not in _blocks:
-        if len(_blocks) >= _BLOCKS:
-            _blocks.clear()
-        _blocks[said] = OmegaConf.to_yaml(OmegaConf.create({key: value}))
-    return _blocks[said]
+    return OmegaConf.to_yaml(OmegaConf.create({key: value}))
 
 
 def info(recipe: DictConfig, invocation: Invocation) -> dict[str, Any]:

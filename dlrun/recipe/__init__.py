@@ -20,4 +20,5 @@ checks.py                 whether the ingredients fit each other
 build.py                  a Run from a recipe
 notes.py                  what a recipe comes to, in lines before a training
 identity.py               the hash that a recipe is known by
+once.py                   what many recipes have in common, made once
 """

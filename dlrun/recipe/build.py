@@ -463,7 +463,8 @@ def _regularized(
 
 
 def _wrong_splitting(config: DictConfig) -> Iterator[str]:
-    given = {str(key): value for key, value in config.data.items() if key in schema.SPLITTING}
+    data = identity.plain(config.data).items()
+    given = {str(key): value for key, value in data if key in schema.SPLITTING}
     wrong = signature.problems("dlrun.data.split.check", given, "data")
     yield from wrong
     try:

@@ -53,6 +53,7 @@ from dlrun import record, shell
 from dlrun.errors import Mistake, first_line
 from dlrun.recipe import settle
 from dlrun.recipe.catalogue import PRIMARY, Catalogue, packaged
+from dlrun.recipe.once import once
 from dlrun.recipe.schema import SEVERAL, Settings
 from dlrun.record import bounds
 
@@ -400,21 +401,17 @@ def _duplicate(node: Any, parent: Any) -> Any:
     return copy
 
 
-_nodes: dict[str, DictConfig] = {}
-_NODES = 1000  # at most, so that a long sweep does not fill the memory
-
-
 def created(values: Mapping[str, Any]) -> DictConfig:
     """What `OmegaConf.create` makes of plain values; what they have in common is made once."""
     found = OmegaConf.create({})
     for key, value in values.items():
-        said = repr((key, value))
-        if said not in _nodes:
-            if len(_nodes) >= _NODES:
-                _nodes.clear()
-            _nodes[said] = OmegaConf.create({key: value})
-        found.__dict__["_content"][key] = _duplicate(_nodes[said]._get_node(key), found)
+        found.__dict__["_content"][key] = _duplicate(_node(key, value), found)
     return found
+
+
+@once
+def _node(key: str, value: Any) -> Any:
+    return OmegaConf.create({key: value})._get_node(key)
 
 
 def recorded(directory: Path) -> DictConfig:

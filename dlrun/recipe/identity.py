@@ -10,6 +10,7 @@ from omegaconf import MISSING, DictConfig, Node, OmegaConf
 
 from dlrun import duration
 from dlrun.errors import Mistake
+from dlrun.recipe.once import once
 from dlrun.recipe.schema import GROUPS, SEVERAL, as_words
 
 NEUTRAL = (
@@ -26,6 +27,7 @@ _ACTING = (
     "regularization",
 )
 """Groups in whose settings numbers are amounts, and texts lengths or one of a few words."""
+_NO_FACTS = {"shape": [0], "outputs": 0}
 _OWN = ("seed", "epochs", "warmup", "schedule", "initializer", "clip_norm", "clip_value")
 _NUMBERED = ("optimizer", "regularization", "loss", "augmentation", "activation")
 
@@ -37,19 +39,33 @@ def digest(recipe: DictConfig) -> str:
 
 def _deciding(recipe: DictConfig) -> dict[str, Any]:
     """The plain values that decide what a run finds."""
-    facts = recipe.facts
-    before = as_written(facts)
-    facts.shape, facts.outputs = [0], 0  # references to them resolve
+    written = as_written(recipe) | {"facts": _NO_FACTS}  # references to them resolve
+    kept = {str(key): each for key, each in written.items() if key not in NEUTRAL}
     try:
-        kept = resolved(recipe, NEUTRAL)
-    finally:
-        facts.shape, facts.outputs = before["shape"], before["outputs"]
+        kept = {key: _filled(each, written) for key, each in kept.items()}
+    except (LookupError, RecursionError):
+        kept = _resolved_without_facts(recipe)
     for group, _, setting in (key.partition(".") for key in NEUTRAL):
         if isinstance(kept.get(group), dict):
             kept[group].pop(setting, None)
     kept |= {"freeze": sorted(as_words(kept.get("freeze")))}
     kept |= {"divergence": sorted(as_words(kept.get("divergence")))}
-    return {key: _sorted(key, value) for key, value in canonical(kept).items()}
+    return {key: _in_one_form(key, value) for key, value in kept.items()}
+
+
+def _resolved_without_facts(recipe: DictConfig) -> dict[str, Any]:
+    facts = recipe.facts
+    before = as_written(facts)
+    facts.update(_NO_FACTS)
+    try:
+        return resolved(recipe, NEUTRAL)
+    finally:
+        facts.update(before)
+
+
+@once
+def _in_one_form(key: str, value: Any) -> Any:
+    return _sorted(key, canonical({key: value})[key])
 
 
 def canonical(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from omegaconf.base import Metadata
 from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.job import recording
-from dlrun.recipe import compose, identity
+from dlrun.recipe import compose, identity, once
 
 WORDS = (
     (),
@@ -126,6 +126,25 @@ def test_a_config_is_made_of_plain_values_as_omegaconf_does(recipe):
     again = compose.created(values)
     assert again.seed == values["seed"] == ours[1].seed
     assert again.model._target_ == values["model"]["_target_"]
+
+
+def test_what_is_made_once_is_of_the_same_key_and_kind_of_value():
+    asked = []
+
+    @once.once
+    def made(key, value):
+        asked.append((key, value))
+        return [key, value]
+
+    some = [("a", 1), ("a", True), ("a", 1.0), ("a", "1"), ("b", 1), ("a", [1]), ("a", {"b": None})]
+    found = [made(*each) for each in some]
+    assert [made(*each) for each in some] == found
+    assert repr(asked) == repr(some)
+    for number in range(3000):
+        made("c", number)
+    assert len(asked) == len(some) + 3000
+    assert made("a", 1) == ["a", 1]  # long forgotten, and made again
+    assert len(asked) == len(some) + 3001
 
 
 def _about(config):
