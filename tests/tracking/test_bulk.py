@@ -151,12 +151,15 @@ def test_what_is_sent_again_changes_nothing(ours):
         ({"params": [Param("new", "1"), Param("epochs", "4")]}, "Changing param values"),
         ({"metrics": [Metric("a@b", 1.0, 0, 0)]}, "Invalid value"),
         ({"metrics": [Metric("a", 1.0, -1, 0)]}, "Timestamp must be a nonnegative"),
+        ({"metrics": [Metric("b", True, 0, 0)]}, "Invalid value"),
+        ({"metrics": [Metric("b", 1.0, 0, None)]}, "Step must be a valid long"),
         ({"params": [Param("k" * 300, "1")]}, "exceeds the maximum length"),
     ],
 )
 def test_what_mlflow_refuses_is_refused_and_nothing_of_it_written(ours, entries, said):
     run_id, quick = ours.runs[0], ours.quick
-    quick.log_batch(run_id, params=[Param("epochs", "3")])
+    known = [Metric("b", 1.0, 0, 0)]  # a name that it has found right is no licence
+    quick.log_batch(run_id, params=[Param("epochs", "3")], metrics=known)
     before = rows_of(ours)
     with pytest.raises(MlflowException, match=said):
         quick.log_batch(run_id, **{"metrics": [Metric("b", 1.0, 0, 0)], **entries})
