@@ -3,6 +3,7 @@
 import getpass
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 from dlrun import shell
@@ -47,6 +48,7 @@ def flatten(content: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return flat
 
 
+@lru_cache(10_000)  # the points of a run have few keys, and those of others the same
 def legal_key(key: str) -> str:
     """The key, with `_` for every character that MLflow refuses."""
     parts = [part if part.strip(".") else "_" for part in _ILLEGAL.sub("_", key).split("/")]
