@@ -20,6 +20,7 @@ from dlrun.errors import OutOfTime, refuse
 from dlrun.finding import Finding
 from dlrun.recipe import identity, signature
 from dlrun.recipe.schema import LOSS_OF_TASK
+from dlrun.tracking import default_experiment
 from dlrun.tracking.follower import Follower
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Session:
             tracking: Any = identity.plain(config.tracking)
             if config.resume and tracking.get("experiment") is None:  # a run stays where it is
                 known = record.read_json(Path(config.resume) / "tracking.json").get("experiment")
-                if known:
+                if known not in (None, default_experiment()):  # else one process would be two
                     tracking["experiment"] = known
             key = repr(tracking)
         if key not in self._followers and (key or draws):
