@@ -187,6 +187,8 @@ class _Report:
         more = f"; {failed} could not be trained" if failed else ""
         swept = _swept(points)
         ranked = _ranked(tried, grid="sweep.zip" not in swept)
+        if ranked[0].score < max(each.score for each in tried):
+            more += "; first stand those of the rate with the best mean, as one run may be lucky"
         self._steps.append(
             Step(
                 title,
@@ -395,7 +397,10 @@ def _said(fine: Sequence[_Tried]) -> str:
 
 
 def _chart(tried: Sequence[_Tried]) -> Chart | None:
-    """What is monitored over the rates, a curve for each decay; the best comes first."""
+    """What is monitored over the rates, a curve for each decay; the best comes first.
+
+    On a grid, the mean over the decays too, by which the best rate is chosen; see `_ranked`.
+    """
     if tried[0].point.rate is None:
         return None
     rates = sorted({each.point.rate for each in tried if each.point.rate is not None})
@@ -405,6 +410,8 @@ def _chart(tried: Sequence[_Tried]) -> Chart | None:
     if len(decays) == len(tried) > 1:
         of_rates = {each.point.rate: each.run.value for each in tried}
         curves = {"each with another decay": [of_rates[rate] for rate in rates]}
+    elif len(decays) > 1:
+        curves = {"mean": list(map(_mean, zip(*curves.values(), strict=True)))} | curves
     return Chart(
         "rates",
         _RATE,
@@ -414,3 +421,9 @@ def _chart(tried: Sequence[_Tried]) -> Chart | None:
         log=True,
         best=tried[0].point.rate,
     )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None where one is missing."""
+    there = [value for value in values if value is not None]
+    return fmean(there) if len(there) == len(values) else None

@@ -258,6 +258,24 @@ def test_a_simpler_model_that_does_as_well_is_named(linear, key, best, level):
         assert ("within the noise" in each.text) == (level == "note" and "acc" in key)
 
 
+def test_the_figure_shows_by_what_the_best_rate_is_chosen():
+    """One lucky run of another rate may lie above the star."""
+
+    def tried(rate, decay, value):
+        point = _Point(rate, decay, "optimizer.weight_decay")
+        return start._Tried(point, SimpleNamespace(value=value, info={"monitor": "val/accuracy"}))
+
+    grid = [tried(0.1, 0.0, 0.93), tried(0.1, 1e-4, 0.93), tried(1.0, 0.0, 0.95)]
+    curves = start._chart([*grid, tried(1.0, 1e-4, 0.81)]).curves
+    assert list(curves) == ["mean", "decay 0", "decay 0.0001"]
+    assert curves["mean"] == pytest.approx([0.93, 0.88]), "the star is on the first curve"
+    assert start._chart(grid).curves["mean"] == pytest.approx([0.93, None]), "one is missing"
+    assert list(start._chart(grid[:1]).curves) == ["decay 0"]
+    assert list(start._chart([grid[0], tried(1.0, 1e-4, 0.9)]).curves) == [
+        "each with another decay"
+    ]
+
+
 def test_points_around_one_are_all_different_and_not_correlated():
     points = list(_around(_Point(0.1, 1e-4, "optimizer.weight_decay"), largest=1.0))
     rates, decays = ([getattr(p, name) for p in points] for name in ("rate", "decay"))
