@@ -362,7 +362,7 @@ def _outcome(
     findings = [*_slow(course, faster), *faster]
     text = [_where(course, trials[0]), _how_long(course), _curve(course)]
     if len(trials[0].times) < FEWEST:
-        text.append("There was no time to compare settings: procedure.seconds= gives more.")
+        text.append("There was too little time to compare settings: procedure.seconds= gives more.")
     elif not faster:
         text.append(f"Nothing that was tried is faster by {LEAST - 1:.0%} and more than the noise.")
     if left:
