@@ -242,9 +242,11 @@ def sheet(height: float, title: str) -> "Figure":
 
 
 def headline(figure: Any, title: str) -> None:
-    """A line on top, on the left."""
+    """A line on top, on the left; in smaller letters where it would not end within the figure."""
     y = 1 - 0.14 / figure.get_figheight()
-    figure.text(0.15 / WIDE, y, title, fontsize=9, va="top", weight="bold")
+    text = figure.text(0.15 / WIDE, y, title, fontsize=9, va="top", weight="bold")
+    room, wide = figure.bbox.width * (1 - 0.3 / WIDE), text.get_window_extent().width
+    text.set_fontsize(9 * min(1.0, room / max(wide, 1.0)))
 
 
 def _place(axes: "Axes", image: NDArray[Any], x: float, y: float, side: float, room: float) -> None:

@@ -76,6 +76,8 @@ def test_columns_of_a_table_are_named_in_full_or_counted(tmp_path, monkeypatch):
     shown = [name for name in names if name in texts]
     assert "built is missing" in shown
     assert texts[0].endswith(f"; {30 - len(shown)} more columns not shown")
+    for figure in made:  # the title of the mistakes is longer than that of the predictions
+        assert max(text.get_window_extent().x1 for text in figure.texts) <= figure.bbox.x1
 
 
 SEDANS = tuple(f"BMW 3 Series Sedan {year}" for year in range(1990, 2015))
