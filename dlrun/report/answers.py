@@ -425,7 +425,7 @@ def _reliability(said: Said) -> "Figure":
     for axes in (upper, lower):
         axes.set_xlim(0, 1)
         tidy(axes)
-        axes.tick_params(labelsize=8)
+        axes.tick_params(which="both", labelsize=8)
     return figure
 
 

@@ -254,7 +254,7 @@ def _finish(axes: "Axes", x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     tidy(axes)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(which="both", labelsize=8)
 
 
 def _legend(axes: "Axes", columns: int = 1) -> None:

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from io import StringIO
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
 
 from dlrun.record.sweep import Dimension, named, read
@@ -323,6 +324,19 @@ def test_a_figure_has_the_scale_of_its_dimension(monkeypatch, planted):
         scales.clear()
         plots.against(planted, dimension)
         assert scales == scale
+
+
+def test_all_labels_of_an_axis_are_of_one_size(monkeypatch, sweep, point):
+    made = []
+    monkeypatch.setattr(plots, "svg", lambda figure: made.append(figure) or "")
+    rate = Dimension("optimizer.lr", "float", "log", 3e-3, 1e-1)
+    points = [point(n, {rate.key: 0.003 * 5**n}, 0.5) for n in range(3)]
+    plots.against(sweep([rate], points), rate)
+    [axes] = made[0].axes
+    FigureCanvasAgg(made[0]).draw()
+    ticks = [*axes.xaxis.get_major_ticks(), *axes.xaxis.get_minor_ticks()]
+    labels = {t.label1.get_text(): t.label1.get_fontsize() for t in ticks}
+    assert labels["0.02"] == labels["0.01"], "between the powers of ten, too"
 
 
 def test_an_accuracy_is_linear_however_far_it_spans(monkeypatch, sweep, point):
