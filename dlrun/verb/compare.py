@@ -431,6 +431,8 @@ def _said(changes: Sequence[Change], seeds: bool) -> str:
 def _verdict(told: Told, better: bool) -> str:
     """A difference in one sentence."""
     apart, number = told.difference, told.metric
+    if told.paired and apart.mean == apart.error == 0:
+        return f"{told.name}: {number} is the same on each of the same {apart.pairs:,} samples"
     sign = "+" if apart.mean >= 0 else "-"
     said = f"{told.name}: {number} {sign}{abs(apart.mean):.4g} ± {apart.error:.2g}"
     samples = f", by the same {apart.pairs:,} samples" if told.paired else ", by other samples"

@@ -7,7 +7,8 @@ import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
-from dlrun.report.paired import mcnemar
+from dlrun.report.paired import mcnemar, paired
+from dlrun.verb.compare import Told, _verdict
 from tests.verb.conftest import SHORT, write_houses
 
 
@@ -57,6 +58,13 @@ def test_the_difference_is_that_of_the_samples(runs, others, capsys):
     alone = [int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())]
     assert [told["first"], told["second"]] == alone
     assert told["chance"] == pytest.approx(mcnemar(*alone))
+
+
+def test_of_the_same_answers_nothing_is_called_chance():
+    right = np.array([1.0, 0.0, 1.0])
+    told = Told("again", "val/accuracy", paired(right, right), True, 0, 0, 1.0)
+    said = _verdict(told, better=True)
+    assert said == "again: val/accuracy is the same on each of the same 3 samples"
 
 
 def test_without_names_it_is_the_last_two(runs, others, capsys):
