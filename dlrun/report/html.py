@@ -1,13 +1,14 @@
 """The pieces of a page of HTML that needs no network and no script."""
 
 import base64
+import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from dlrun import record
+from dlrun import record, shell
 from dlrun.finding import Finding
 from dlrun.report import plots
 
@@ -46,6 +47,11 @@ def paragraphs(text: str) -> str:
 def code(command: str) -> str:
     """A command to type."""
     return f"<code>{escape(command)}</code>" if command else ""
+
+
+def typed(command: str) -> str:
+    """A command as a record keeps it, in the quotes of those that are printed."""
+    return code(shell.line(shlex.split(command)))
 
 
 def numbers(shown: Mapping[str, str]) -> str:

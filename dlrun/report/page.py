@@ -51,7 +51,7 @@ def page(
 
 def drawn(sweep: Sweep, learning_rates: Mapping[str, Curve]) -> str:
     """The page of a sweep that drew learning rates and trained nothing."""
-    head = _title(sweep) + f"<section>{html.code(sweep.command)}</section>"
+    head = _title(sweep) + f"<section>{html.typed(sweep.command)}</section>"
     figure = html.wide(plots.rates(learning_rates))
     return html.document(
         f"Sweep {sweep.id}", [head, html.section("Learning rates", figure), _troubles(sweep)]
@@ -175,7 +175,7 @@ def _head(sweep: Sweep) -> str:
     }
     changed = f"<p>The best point</p>{html.code(ranked[0].label)}" if ranked else ""
     return (
-        f"{_title(sweep)}<section>{html.code(sweep.command)}"
+        f"{_title(sweep)}<section>{html.typed(sweep.command)}"
         f"{html.numbers(numbers)}{changed}</section>"
     )
 

@@ -63,7 +63,7 @@ def _head(
     }
     numbers = html.numbers({name: value for name, value in shown.items() if value})
     under = html.soft(f"run {directory.name}, {started}")
-    return f"{html.heading(title)}{under}<section>{html.code(info['command'])}{numbers}</section>"
+    return f"{html.heading(title)}{under}<section>{html.typed(info['command'])}{numbers}</section>"
 
 
 def _best(info: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> dict[str, str]:

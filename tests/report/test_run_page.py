@@ -1,5 +1,6 @@
 """The page of a run: what stands on it, and how a browser shows it."""
 
+import shlex
 import shutil
 
 import pytest
@@ -21,7 +22,7 @@ def page(tmp_path_factory):
     """The page of a run with curves, a wide figure, and a name that is no HTML."""
     about = {
         "monitor": "val/accuracy",
-        "command": "dlrun model=cnn",
+        "command": shlex.join(["dlrun", "model=cnn", "name='a b'"]),
         "choices": {"model": "cnn", "optimizer": "adam"},
         "data": {"name": "digits", "samples": {"train": 1000, "val": 300, "test": 1}},
         "parameters": 4810,
@@ -43,7 +44,14 @@ def page(tmp_path_factory):
 def test_all_of_it_is_in_one_file(page):
     text = page.read_text()
     for said in (
-        *("a&lt;b&gt;c", "dlrun model=cnn", "It rests.", "dlrun epochs=1", "finished", "0.75"),
+        *(
+            "a&lt;b&gt;c",
+            "dlrun model=cnn &quot;name=&#x27;a b&#x27;&quot;<",
+            "It rests.",
+            "dlrun epochs=1",
+            "finished",
+            "0.75",
+        ),
         *("adam", "epochs: 3", "1,000 train, 300 val", "test, epoch 3", "4,810", "650"),
         "What it says of validation samples",
     ):
