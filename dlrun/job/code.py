@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -25,6 +26,12 @@ def digests(recipe: DictConfig) -> dict[str, str]:
         if file is not None:
             found[module] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
     return found
+
+
+def edited(before: Mapping[str, str] | None, recipe: DictConfig) -> list[str]:
+    """The modules whose files are not what they were. before: the digests that a record has."""
+    now = digests(recipe)
+    return [module for module, was in (before or {}).items() if now.get(module) != was]
 
 
 def _file(target: str) -> tuple[str, Path | None]:

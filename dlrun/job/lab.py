@@ -642,6 +642,7 @@ class Lab:
         config, invocation = self.config, self.invocation
         if config.resume:
             self._refuse_changes(Path(config.resume))
+            self._warn_of_changes(Path(config.resume))
             return record.open_existing(config.resume)
         digests = code.digests(config) | (
             {"weights": start.digest(config)} if config.weights else {}
@@ -651,7 +652,7 @@ class Lab:
             if record.read_json(directory / "run.json").get("hash") == known_by:
                 return record.open_existing(directory)
         info = recording.info(config, invocation) | {"kind": "procedure", "hash": known_by}
-        info["trains"] = self.procedure.trains
+        info |= {"trains": self.procedure.trains, "data_digest": self.data().digest}
         unbuilt = {**self.recipe, "facts": {}}  # nothing is built yet that would know them
         text = OmegaConf.to_yaml(OmegaConf.create(unbuilt))
         return record.create(config.outputs, recording.named(config, invocation), info, text)
@@ -666,6 +667,17 @@ class Lab:
                 f"resume={directory.name}: {', '.join(keys)} changes what the procedure has begun "
                 "with; leave it out, or begin anew, without resume="
             )
+
+    def _warn_of_changes(self, directory: Path) -> None:
+        """Say where its runs would be of other code or data than those it has already."""
+        info, digest = record.read_json(directory / "run.json"), self.data().digest
+        if edited := code.edited(info.get("code"), self.config):
+            _log.warning(
+                f"{', '.join(edited)}: the code has changed since the procedure began, and its "
+                "runs that have ended stay; its command, typed again, begins anew"
+            )
+        recorded = {"digest": info.get("data_digest", digest)}
+        recording.warn_of_change(directory.name, recorded, digest)
 
 
 def _hash(place: int, values: Mapping[str, Any]) -> str:

@@ -157,8 +157,7 @@ def _taken_up(recipe: DictConfig, run: "Run", invocation: Invocation, kept: Reco
     new = [word for word in invocation.overrides if word not in overrides]
     now = datetime.now(UTC).isoformat(timespec="seconds")
     about = info(recipe, invocation)
-    before = kept.info.get("code") or {}
-    edited = [module for module, was in before.items() if about["code"].get(module) != was]
+    edited = code.edited(kept.info.get("code"), recipe)
     if state.counters.step and edited:
         _log.warning(f"{', '.join(edited)}: the code has changed since the run was trained")
     known = {key: about[key] for key in ("overrides", "choices", "code", "recipe")}

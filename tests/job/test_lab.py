@@ -137,6 +137,29 @@ def test_killed_in_the_second_run_it_ends_as_a_whole_one(here, again, request):
     assert told[0]["value"] == told[1]["value"]
 
 
+def test_a_procedure_that_goes_on_says_what_its_other_runs_did_not_know(here, monkeypatch, capsys):
+    """Else its result would be made of two models, or of two sets."""
+    code = "from tests.job.thirds import train_thirds as thirds\n"
+    (here / "changing.py").write_text(code)
+    monkeypatch.syspath_prepend(here)
+    source = digits()
+    arrays = {"x": source.x.numpy(), "y": source.y.numpy()}
+    np.savez("set.npz", **arrays)
+    words = ["data=arrays", "data.path=set.npz", "procedure._target_=changing.thirds"]
+    assert main([*COMMON, *words]) == 0
+    again = ["tracking=none", f"resume={parent()[0].name}"]
+    assert main(again) == 0
+    assert "changed" not in capsys.readouterr().err
+    (here / "changing.py").write_text(f"{code}# better\n")
+    assert main(again) == 0
+    said = capsys.readouterr().err
+    assert "changing: the code has changed since the procedure began" in said
+    assert "the data are not those" not in said
+    np.savez("set.npz", x=arrays["x"][::-1], y=arrays["y"][::-1])
+    assert main(again) == 0
+    assert "the data are not those" in capsys.readouterr().err
+
+
 def test_a_user_s_rows_are_kept_with_the_run(here):
     assert main([*COMMON, TARGET]) == 0
     run = children()[2]
