@@ -648,14 +648,37 @@ class Lab:
             {"weights": start.digest(config)} if config.weights else {}
         )
         known_by = identity.short([identity.digest(config), self.data().digest, digests])
-        for directory in reversed(record.all_runs(config.outputs)):
-            if record.read_json(directory / "run.json").get("hash") == known_by:
+        runs = reversed(record.all_runs(config.outputs))
+        infos = ((run, record.read_json(run / "run.json")) for run in runs)
+        begun = [(run, info) for run, info in infos if info.get("kind") == "procedure"]
+        for directory, told in begun:
+            if told.get("hash") == known_by:
                 return record.open_existing(directory)
+        self._say_anew(begun)
         info = recording.info(config, invocation) | {"kind": "procedure", "hash": known_by}
         info |= {"trains": self.procedure.trains, "data_digest": self.data().digest}
         unbuilt = {**self.recipe, "facts": {}}  # nothing is built yet that would know them
         text = OmegaConf.to_yaml(OmegaConf.create(unbuilt))
         return record.create(config.outputs, recording.named(config, invocation), info, text)
+
+    def _say_anew(self, begun: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:
+        """Say that what was typed before does not go on, where its code or data have changed.
+
+        begun: the procedures that were, and what their records say, the last first.
+        """
+        words = [*self.invocation.overrides]
+        alike = ((run, info) for run, info in begun if info.get("overrides") == words)
+        directory, info = next(alike, (None, {}))
+        if directory is None or record.read_status(directory).get("status") == record.FINISHED:
+            return
+        changed = code.edited(info.get("code"), self.config)
+        if info.get("data_digest") not in (None, self.data().digest):
+            changed.append("the data")
+        if changed:
+            _log.warning(
+                f"{', '.join(changed)}: changed since procedure {directory.name} began, which "
+                "stays where it is; this one begins anew"
+            )
 
     def _refuse_changes(self, directory: Path) -> None:
         """Raise Mistake where its runs would be of other recipes than those it has already."""

@@ -158,6 +158,11 @@ def test_a_procedure_that_goes_on_says_what_its_other_runs_did_not_know(here, mo
     np.savez("set.npz", x=arrays["x"][::-1], y=arrays["y"][::-1])
     assert main(again) == 0
     assert "the data are not those" in capsys.readouterr().err
+    record.write_json(parent()[0] / "status.json", {"status": record.KILLED})
+    assert main([*COMMON, *words]) == 0
+    said = f"changing, the data: changed since procedure {parent()[0].name} began"
+    assert said in capsys.readouterr().err
+    assert len(parent()) == 2
 
 
 def test_a_user_s_rows_are_kept_with_the_run(here):
