@@ -13,7 +13,9 @@ from dlrun.engine import batch_statistics, checkpoint
 from dlrun.engine.batches import batches, gather, order, sizes
 from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run, Weights
+from dlrun.errors import brief
 from dlrun.metric import Metric
+from dlrun.model.order import evaluation
 from dlrun.regularization import dropout
 from dlrun.test_augmentation import has_size
 
@@ -118,6 +120,27 @@ def answer(run: Run, x: Tensor, views: Views | None = None) -> Tensor:
     if views is None:
         return run.forward(ready(run, run.evaluation(x)))
     return _predict(run, views, _chain(run, views), x)
+
+
+def alone(run: Run, x: Tensor) -> str:
+    """Why the model answers no single sample, raw, (1, *shape); empty where it does.
+
+    As where a norm takes the statistics of the batch in evaluation, too: one sample has no
+    variance. Tried with the weights as they are.
+    """
+    others = run.data.train.x[run.data.train.rows[:2]]
+    with evaluation(run.model), torch.no_grad():
+        try:
+            if bool(_plain(run, x).isfinite().all()):
+                return ""
+        except (RuntimeError, ValueError) as error:
+            return brief(error)
+        among = bool(_plain(run, torch.cat([x, others.to(x)])).isfinite().all())
+    return "it gives nan or infinity" if among else ""
+
+
+def _plain(run: Run, x: Tensor) -> Tensor:
+    return run.uncompiled(ready(run, run.evaluation(x.to(run.device))))
 
 
 def samples(run: Run, feed: PreparedSplit, raw: bool = False) -> Batches:

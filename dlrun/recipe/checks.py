@@ -17,7 +17,7 @@ from dlrun import loss as losses
 from dlrun import shell
 from dlrun.data import Data
 from dlrun.engine.count import parameters, size
-from dlrun.engine.evaluate import Tally
+from dlrun.engine.evaluate import Tally, alone
 from dlrun.engine.layers import RECORDED, Parts
 from dlrun.engine.run import LoopConfig, Run
 from dlrun.errors import Mistake, brief, kind_of, refuse, told
@@ -436,10 +436,26 @@ def _are_binary(data: Data) -> bool:
 
 
 def check_run(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
-    """Raise Mistake for two averages, an error to aim at and metrics that don't fit the task."""
+    """Raise Mistake for what a model cannot measure, and what does not fit the task.
+
+    Two averages, an error to aim at, metrics, and a split of one sample.
+    """
+    _check_alone(config, run)
     _check_averages(run)
     _check_target(config, run)
     _check_metrics(config, run, x, y)
+
+
+def _check_alone(config: DictConfig, run: Run) -> None:
+    """Raise Mistake where a split is one sample, and the model answers none without others."""
+    measured = {name: split.rows for name, split in run.data.splits.items() if name != "train"}
+    for name, rows in (measured | {"val": run.val.rows}).items():
+        if len(rows) == 1 and (why := alone(run, run.data.train.x[rows])):
+            raise Mistake(
+                f"model={_name(config, 'model')}: answers no sample alone ({why}), and the "
+                f"{name} split has one; give it two with data.split, or let norms keep running "
+                "statistics"
+            )
 
 
 def _check_averages(run: Run) -> None:

@@ -13,7 +13,7 @@ from dlrun import format, record, shell
 from dlrun.console import screen
 from dlrun.record import test_set
 from dlrun.verb.asked import Asked
-from dlrun.verb.opened import Opened, opened, trained_record
+from dlrun.verb.opened import Opened, opened, refuse_alone, trained_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,10 +53,11 @@ def measured(made: Opened, samples: "Labelled") -> dict[str, Any]:
     from dlrun.engine.evaluate import assess, measure
     from dlrun.engine.feed import prepare
 
-    run = made.run
-    feed = prepare(samples.samples, run.evaluation, run.device, fixed=False)
+    run, split = made.run, samples.samples
+    refuse_alone(made, split.x[split.rows])
+    feed = prepare(split, run.evaluation, run.device, fixed=False)
     views = run.views if samples.split == "test" or not samples.own else None
-    about = {"data": samples.name, "split": samples.split, "samples": len(samples.samples)}
+    about = {"data": samples.name, "split": samples.split, "samples": len(split)}
     if run.reconstructs:
         return {**about, "values": measure(run, feed, views)}
     values, predicted, y = assess(run, feed, views)

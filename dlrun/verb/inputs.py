@@ -1,6 +1,6 @@
 """Unlabelled samples from files, in batches, such as a run takes them: images, arrays, tables.
 
-Memory stays flat: no more than a batch is read at a time.
+Memory stays flat: a batch is read at a time.
 """
 
 import zipfile

@@ -23,6 +23,8 @@ from dlrun.record import named
 from dlrun.verb.asked import Asked
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dlrun.data import Data
     from dlrun.engine.run import Run
     from dlrun.job.session import Session
@@ -97,6 +99,17 @@ class Opened:
     def changed(self) -> bool:
         """Whether the run's data are no longer those that it was trained on."""
         return bool(self.data.digest != self.info["data"]["digest"])
+
+
+def refuse_alone(made: Opened, x: "Tensor") -> None:
+    """Raise Mistake where x, raw, is one sample and the run's model answers none without others."""
+    from dlrun.engine.evaluate import alone
+
+    if len(x) == 1 and (why := alone(made.run, x)):
+        raise Mistake(
+            f"{made.directory.name}: the model answers no sample alone ({why}), and this is only "
+            "one; name two or more at once"
+        )
 
 
 @contextmanager

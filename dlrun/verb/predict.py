@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,12 @@ from dlrun.console import screen
 from dlrun.errors import Failure, Mistake
 from dlrun.verb import inputs
 from dlrun.verb.asked import Asked
-from dlrun.verb.opened import Opened, chosen, opened
+from dlrun.verb.opened import Opened, chosen, opened, refuse_alone
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dlrun.verb.inputs import Inputs
+    from dlrun.verb.inputs import Batch, Inputs
 
 Columns = Mapping[str, Any]
 _FORMS = (".csv", ".parquet")
@@ -96,13 +97,36 @@ def predicted(made: Opened, found: "Inputs") -> Iterator[Columns]:
 
     run, show = made.run, made.session.show
     with evaluating(run):
-        for batch in found.batches(run.lengths.evaluation_batch):
+        size = run.lengths.evaluation_batch
+        for batch in _joined(found.batches(size), size):
             show.busy(f"predicted  {batch.done:,} of {found.total:,}", batch.done, found.total)
-            if not len(batch.x):
-                continue
             ids = dict(zip(found.ids, zip(*batch.ids, strict=True), strict=True))
-            yield {**ids, **answers(made, torch.from_numpy(batch.x))}
+            x = torch.from_numpy(batch.x)
+            refuse_alone(made, x)
+            yield {**ids, **answers(made, x)}
     show.end()
+
+
+def _joined(batches: "Iterator[Batch]", size: int) -> "Iterator[Batch]":
+    """The batches, of which a single sample goes with others of its own or another file.
+
+    A norm over a batch has no variance of one sample. size: how large a batch is meant to be.
+    """
+    import numpy as np
+
+    held: Batch | None = None
+    for batch in batches:
+        if not len(batch.x):
+            continue
+        if held is not None and 1 in (len(held.x), len(batch.x)) and len(held.x) < 2 * size:
+            x, ids = np.concatenate([held.x, batch.x]), [*held.ids, *batch.ids]
+            held = replace(batch, x=x, ids=ids)
+            continue
+        if held is not None:
+            yield held
+        held = batch
+    if held is not None:
+        yield held
 
 
 def answers(made: Opened, x: "Tensor") -> dict[str, Any]:

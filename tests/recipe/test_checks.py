@@ -1,10 +1,12 @@
 """What does not fit together is said before training, by key and with what would be right."""
 
 import re
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from dlrun.data import Data, Split
 from dlrun.errors import Mistake
@@ -107,6 +109,49 @@ def test_no_validation_split(compose_recipe, digits):
 def test_batch_norm_needs_two(compose_recipe, digits, words, right):
     assert right in refused(compose_recipe, digits, "model.norm=batch", *words)
     build.build(compose_recipe("model.norm=batch", "batch_size=359", "drop_last=true"), digits)
+
+
+class NormsByBatch(nn.Sequential):
+    """A norm that takes the statistics of the batch in evaluation, too."""
+
+    def __init__(self):
+        norm = nn.BatchNorm1d(10, track_running_stats=False)
+        super().__init__(nn.Flatten(), nn.Linear(64, 10), norm)
+
+
+class DividesByNothing(nn.Linear):
+    """The same by hand: one sample has no deviation, and gives nan."""
+
+    def __init__(self):
+        super().__init__(64, 10)
+
+    def forward(self, x):
+        out = super().forward(x.flatten(1))
+        return (out - out.mean(0)) / out.std(0, correction=0)
+
+
+@pytest.mark.parametrize("name", ["val", "test", "train_dev"])
+@pytest.mark.parametrize(
+    ("network", "why"), [(NormsByBatch, "more than 1 value"), (DividesByNothing, "gives nan")]
+)
+def test_a_split_of_one_sample_is_refused_where_none_is_answered_alone(
+    name, network, why, compose_recipe, digits, monkeypatch
+):
+    """Which a norm over the batch does not; batch norm's running statistics do."""
+    monkeypatch.setitem(sys.modules, "own", sys.modules[__name__])
+
+    def cut(many: int) -> Data:
+        part = replace(digits.val, rows=digits.val.rows[:many])
+        given = {"extra": {name: part}} if name == "train_dev" else {name: part}
+        return replace(digits, **given)
+
+    words = ("model=custom", f"model._target_=own.{network.__name__}")
+    message = refused(compose_recipe, cut(1), *words)
+    assert f"model={network.__name__}: answers no sample alone (" in message
+    assert why in message
+    assert f"the {name} split has one" in message
+    build.build(compose_recipe(*words), cut(2))
+    build.build(compose_recipe("model.norm=batch"), cut(1))
 
 
 def test_a_model_that_gives_another_shape(compose_recipe, digits):

@@ -24,7 +24,7 @@ from dlrun.procedure import train
 from dlrun.verb import inputs, predict
 from dlrun.verb.asked import Asked
 from dlrun.verb.opened import opened
-from tests.verb.conftest import SHORT, write_photos, write_trips
+from tests.verb.conftest import SHORT, write_houses, write_photos, write_trips
 from tests.verb.test_evaluate import evaluated
 
 X = digits().x.numpy()  # (n, 1, 8, 8) uint8
@@ -43,6 +43,36 @@ def table(path):
 def numbers(rows, head):
     names = [name for name in rows[0] if name.startswith(head)]
     return np.array([[float(row[name]) for name in names] for row in rows])
+
+
+NORMED = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self):
+        norm = nn.BatchNorm1d(8, track_running_stats=False)
+        super().__init__(nn.Linear(2, 8), norm, nn.Linear(8, 1))
+"""
+
+
+def test_a_norm_over_the_batch_is_asked_for_no_sample_alone(tmp_path, monkeypatch, capsys):
+    """A lone last row joins the others, of its own table or of another; else it is refused."""
+    monkeypatch.chdir(tmp_path)
+    Path("normed.py").write_text(NORMED)
+    write_houses("houses.csv", 120)
+    write_houses("one.csv", 1)
+    many = inputs._ROWS + 1
+    write_houses("many.csv", many)
+    words = ["data=arrays", "data.path=houses.csv", "data.target=price"]
+    assert main([*words, "model=custom", "model._target_=normed.Net", *SHORT]) == 0
+    assert len(predicted(capsys, "last", "many.csv")) == many
+    assert len(predicted(capsys, "last", "one.csv", "one.csv", "one.csv")) == 3
+    for words in (["predict", "last", "one.csv"], ["evaluate", "last", "data.path=one.csv"]):
+        capsys.readouterr()
+        assert main(words) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "the model answers no sample alone (" in said
+        assert said.endswith("name two or more at once")
 
 
 def test_one_logit_is_two_classes_to_all_who_ask(tmp_path, monkeypatch, capsys):
