@@ -222,9 +222,9 @@ def create(outputs: str | Path, name: str, info: dict[str, Any], recipe: str) ->
 
 def check_outputs(outputs: str | Path) -> None:
     """Raise Mistake where no record can be made, before anything else goes there."""
-    folder = shell.path(outputs, "outputs").absolute()
-    with guard(folder, Mistake, f"outputs={outputs}"):
-        there = next(above for above in (folder, *folder.parents) if above.exists())
+    runs = shell.path(outputs, "outputs").absolute() / "runs"
+    with guard(runs.parent, Mistake, f"outputs={outputs}"):
+        there = next(above for above in (runs, *runs.parents) if os.path.lexists(above))
         tempfile.TemporaryFile(dir=there).close()
 
 

@@ -179,17 +179,39 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+def in_the_way(path: Path) -> tuple[Path, str] | None:
+    """What is no directory, of a path to one and those above it, and what it is instead."""
+    for each in (path, *path.parents):
+        if os.path.isdir(each):  # raises nothing, in contrast to the methods of Path
+            break
+        if os.path.islink(each) and not os.path.exists(each):
+            return each, f"is a link to {shell.name(os.readlink(each))}, which is not there"
+        if os.path.exists(each):
+            return each, "is a file" if os.path.isfile(each) else "is no directory"
+    return None
+
+
+def _why(error: OSError) -> str:
+    """What the file system says, or what stands in the way of a directory, where that is known."""
+    if is_full(error):
+        return FULL
+    missed = error.errno in (errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.ELOOP)
+    if missed and isinstance(error.filename, str) and (met := in_the_way(Path(error.filename))):
+        return f"{shell.near(met[0])} {met[1]}"
+    return error.strerror or str(error)
+
+
 @contextmanager
 def guard(path: Path, kind: type[DlrunError] = Failure, typed: str = "") -> Iterator[None]:
     """Turn an error of the file system into one short message that names the path.
 
-    typed: the word that names it.
+    typed: the word that names the directory.
     """
     try:
         yield
     except OSError as error:
-        why = FULL if is_full(error) else error.strerror or str(error)
         said = f"{typed}: cannot be written" if typed else f"cannot write {path}"
-        raise kind(f"{said}: {why}") from error
+        right = "; name another directory" if typed else ""
+        raise kind(f"{said}: {_why(error)}{right}") from error
     except Failure as failure:
         raise kind(str(failure)) from failure

@@ -72,6 +72,7 @@ class Driver:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Inside, no other process drives the sweep. At the end everything is delivered."""
+        record.check_outputs(self.plan.base.outputs)
         with record.guard(self.plan.outputs, Mistake, f"outputs={self.plan.base.outputs}"):
             self.directory.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
@@ -194,7 +195,8 @@ class Driver:
                 self.session.prepare(self.plan.base)
             self.objective, self.metrics = self.find_objective()
         sweep = self.plan.sweep(self.objective, self.metrics, before.get("started"))
-        self.ledger = Ledger(self.directory, sweep, self.settings.retries)
+        with record.guard(self.directory, Mistake):  # nothing has been trained
+            self.ledger = Ledger(self.directory, sweep, self.settings.retries)
         storage = None
         self._clear()
         if self.settings.pruner != "none" and not self.jobs.local:

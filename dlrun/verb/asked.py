@@ -58,10 +58,14 @@ class Asked:
 
     @property
     def outputs(self) -> Path:
-        """Where the runs are. Raises Mistake where that is a file."""
+        """Where the runs are. Raises Mistake where that is a file, or a link to nothing."""
+        from dlrun.record.files import in_the_way
+
         folder = shell.path(self.text("outputs", "outputs"), "outputs")
-        if folder.exists() and not folder.is_dir():
-            raise Mistake(f"outputs={folder}: is a file; write the directory that runs/ is in")
+        if met := in_the_way(folder / "runs"):
+            which, why = met
+            said = why if which == folder else f"{shell.near(which)} {why}"
+            raise Mistake(f"outputs={folder}: {said}; write the directory that runs/ is in")
         return folder
 
     def those(self, *keys: str) -> list[str]:

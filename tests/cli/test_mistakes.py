@@ -736,7 +736,8 @@ def test_a_device_that_is_not_there(device, place, capsys):
 def test_outputs_that_are_a_file_start_no_delivery(words, place, capsys):
     (place / "file").touch()
     message = message_of(capsys, main([*words, "outputs=file"]), 2)
-    assert message == "error: outputs=file: cannot be written: Not a directory\n"
+    right = "file is a file; name another directory"
+    assert message == f"error: outputs=file: cannot be written: {right}\n"
 
 
 def test_a_list_is_proposed_only_where_a_group_takes_several(place, capsys):

@@ -13,8 +13,13 @@ QUICK = ("epochs=2 steps", "threads=1", "tracking=none")
 
 # the words, how the message begins
 ODD = [
-    (["outputs=file"], "outputs=file: cannot be written: "),
-    (["outputs=file/x"], "outputs=file/x: cannot be written: "),
+    (["outputs=file"], "outputs=file: cannot be written: file is a file; name another"),
+    (["outputs=file/x"], "outputs=file/x: cannot be written: file is a file; name another"),
+    (["outputs=gone"], "outputs=gone: cannot be written: gone is a link to nowhere, which is not"),
+    (["outputs=gone/x"], "outputs=gone/x: cannot be written: gone is a link to nowhere"),
+    (["outputs=odd"], "outputs=odd: cannot be written: odd/runs is a link to nowhere"),
+    (["-m", "seed=0,1", "outputs=gone"], "outputs=gone: cannot be written: gone is a link"),
+    (["-m", "seed=0,1", "outputs=odd"], "outputs=odd: cannot be written: odd/runs is a link"),
     (["outputs=/proc"], "outputs=/proc: cannot be written: "),
     (["outputs=/dev/null"], "outputs=/dev/null: cannot be written: "),
     (["-m", "seed=0,1", "outputs=file"], "outputs=file: cannot be written: "),
@@ -42,6 +47,10 @@ BARE = [
     (["sync", LONG], "run=aaa"),
     (["sync", f"outputs={LONG}"], "outputs=aaa"),
     (["sync", "outputs=file"], "outputs=file: is a file"),
+    (["list", "outputs=gone"], "outputs=gone: is a link to nowhere, which is not there"),
+    (["list", "outputs=odd"], "outputs=odd: odd/runs is a link to nowhere, which is not there"),
+    (["list", "outputs=file/x"], "outputs=file/x: file is a file"),
+    (["outputs=gone"], "outputs=gone: cannot be written: gone is a link to nowhere"),
     ([f"tracking.uri=sqlite:///{LONG}.db"], "tracking.uri=aaa"),
     ([f"tracking.uri=sqlite:///{LONG}/x.db"], "tracking.uri=aaa"),
 ]
@@ -55,6 +64,9 @@ def here(tmp_path, monkeypatch):
     for name in ("DLRUN_DEBUG", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "here" / "file").write_text("")
+    (tmp_path / "here" / "odd").mkdir()
+    for link in ("gone", "odd/runs"):
+        (tmp_path / "here" / link).symlink_to("nowhere")
     return tmp_path / "here"
 
 

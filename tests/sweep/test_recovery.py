@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from dlrun import record
+from dlrun.errors import Failure
+from dlrun.record.files import FULL
 from tests.conftest import in_suite, sparsely
 from tests.sweep.typed import directory, table
 
@@ -88,9 +90,8 @@ def test_outputs_that_cannot_be_written_are_one_line(
 ):
     (tmp_path / "file").touch()
     assert sweep(*WORDS, "outputs=file/out") == 2
-    assert (
-        capsys.readouterr().err == "error: outputs=file/out: cannot be written: Not a directory\n"
-    )
+    said = "error: outputs=file/out: cannot be written: file is a file; name another directory\n"
+    assert capsys.readouterr().err == said
     assert sweep(*WORDS) == 0
     lock = directory(tmp_path) / "lock"
     lock.unlink(missing_ok=True)
@@ -99,6 +100,17 @@ def test_outputs_that_cannot_be_written_are_one_line(
     err = capsys.readouterr().err
     assert err.startswith("error: cannot write ")
     assert "Traceback" not in err
+
+
+def test_a_disk_that_is_full_at_the_start_is_refused(sweep, capsys, monkeypatch):
+    def full(path, content, durable=True):
+        raise Failure(f"cannot write {path}: {FULL}")
+
+    monkeypatch.setattr(record, "write_json", full)
+    assert sweep(*WORDS) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: cannot write ")
+    assert said.endswith(f"sweep.json: {FULL}\n")
 
 
 def test_a_sweep_that_is_refused_leaves_nothing(sweep, tmp_path, capsys):
