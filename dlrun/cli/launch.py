@@ -143,6 +143,7 @@ def _one(
         try:
             mistakes.refuse_sweeper(composer, words, about.sweeper)
             if previous:
+                previous.refuse_unwritable()
                 previous.refuse_columns(recipe, words)
                 recipe = previous.restore(composer, recipe, words)
                 previous.keep_store(recipe, command[1:])

@@ -115,6 +115,15 @@ class Previous:
                 "leave resume= out"
             )
 
+    def refuse_unwritable(self) -> None:
+        """Raise Mistake where nothing can be added to the record."""
+        if why := record.unwritable(self.directory):
+            where = shell.line([f"weights={shell.near(self.directory)}"])
+            raise Mistake(
+                f"resume={self.asked}: cannot write {shell.near(self.directory)}: {why}; {where} "
+                "begins a run of your own from its weights"
+            )
+
     def refuse_columns(self, recipe: DictConfig, words: Sequence[str]) -> None:
         """Raise Mistake where other columns of a table are typed than the run was trained on."""
         typed = [shell.key(word) for word in words if word not in self.overrides]

@@ -58,6 +58,7 @@ from dlrun.record.files import (
     replacing,
     text,
     the_arrays,
+    unwritable,
     write,
     write_arrays,
     write_json,
@@ -72,7 +73,7 @@ __all__ += ["read_json", "read_points", "read_status", "replacing", "text", "wri
 __all__ += ["git", "guard", "held", "hold", "is_whole", "last_values", "provenance", "versions"]
 __all__ += ["findings_of", "keep_findings", "read_arrays", "version", "write_arrays"]
 __all__ += ["FILES", "TO_GO_ON", "check", "damaged", "durable_together", "warn_of_damaged"]
-__all__ += ["lost", "recipe", "the_arrays", "write_recipe"]
+__all__ += ["lost", "recipe", "the_arrays", "unwritable", "write_recipe"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 _UNEXPECTED = "the process ended unexpectedly"

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -189,6 +190,15 @@ def in_the_way(path: Path) -> tuple[Path, str] | None:
         if os.path.exists(each):
             return each, "is a file" if os.path.isfile(each) else "is no directory"
     return None
+
+
+def unwritable(directory: Path) -> str:
+    """Why no file can be made in a directory; empty where one can."""
+    try:
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        return _why(error)
+    return ""
 
 
 def _why(error: OSError) -> str:

@@ -43,7 +43,7 @@ def note(kept: Record, data: Mapping[str, Any]) -> set[str]:
 
     data: what a record says of the data that were measured on.
     """
-    test_set, recipe = set_of(data), str(kept.info.get("recipe", kept.id))
+    test_set, recipe = set_of(data), _recipe(kept.directory, kept.info)
     before = recipes(kept.directory.parent, test_set)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     new = {"when": now, "set": test_set, "recipe": recipe}
@@ -51,6 +51,15 @@ def note(kept: Record, data: Mapping[str, Any]) -> set[str]:
     if recipe not in before:
         kept.update(tested_recipes=len(before) + 1)
     return before | {recipe}
+
+
+def known(run: Path, info: Mapping[str, Any]) -> set[str]:
+    """The recipes that `note` would give of a run; info: what its run.json says."""
+    return recipes(run.parent, set_of(info["data"])) | {_recipe(run, info)}
+
+
+def _recipe(run: Path, info: Mapping[str, Any]) -> str:
+    return str(info.get("recipe", run.name))
 
 
 def warning(count: int) -> str:

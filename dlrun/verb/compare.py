@@ -4,7 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from dlrun import format, record, shell
 from dlrun.console import screen
-from dlrun.errors import Mistake
+from dlrun.errors import Failure, Mistake
 from dlrun.recipe.catalogue import Catalogue
 from dlrun.recipe.identity import NEUTRAL, canonical
 from dlrun.recipe.schema import SEVERAL
@@ -101,15 +101,25 @@ def run(asked: Asked) -> int:
     firsts = [group.directories[0] for group in groups]
     changes = _changes(firsts)
     path = asked.outputs / "compared" / f"{'_'.join(each.name for each in directories[:3])}.png"
-    comparison.draw([(group.name, group.directories) for group in groups], path)
+    drawn = _drawn(groups, path)
     tests = [_told(groups[0], other, split) for other in groups[1:]]
     if split == "test":
         _warn_of_choosing(asked, directories[0])
     if "--json" in asked.flags:
-        print(record.text(_plain(groups, changes, tests, path)))
+        print(record.text(_plain(groups, changes, tests, drawn)))
     else:
-        _show(screen.wide(), groups, changes, tests, path)
+        _show(screen.wide(), groups, changes, tests, drawn)
     return 0
+
+
+def _drawn(groups: Sequence[Compared], path: Path) -> Path | None:
+    """The figure of the curves; None, which is said, where it cannot be written."""
+    try:
+        comparison.draw([(group.name, group.directories) for group in groups], path)
+    except Failure as failure:
+        _log.warning(f"the curves are not drawn: {failure}")
+        return None
+    return path
 
 
 def _warn_of_choosing(asked: Asked, directory: Path) -> None:
@@ -276,7 +286,7 @@ def _of_samples(asked: Asked, directory: Path, split: str) -> Samples | None:
 
 def _asked_of(asked: Asked, directory: Path, split: str) -> Samples | None:
     """The same, by asking the model now."""
-    from dlrun.verb.opened import opened
+    from dlrun.verb.opened import noting_test, opened
 
     with opened(asked, str(directory)) as made:
         from dlrun.engine.evaluate import assess
@@ -285,12 +295,12 @@ def _asked_of(asked: Asked, directory: Path, split: str) -> Samples | None:
         run, samples = made.run, made.data.splits[split]
         if not len(samples) or run.reconstructs:
             return None
-        noted = split == "test" and not made.changed
-        with closing(record.open_existing(directory)) if noted else nullcontext() as kept:
+        is_test = split == "test" and not made.changed
+        with noting_test(made) if is_test else nullcontext() as noted:
             feed = prepare(samples, run.evaluation, run.device, fixed=False)
             _, predicted, y = assess(run, feed, run.views if split == "test" else None)
-            if kept is not None:
-                test_set.note(kept, made.info["data"])
+            if noted is not None:
+                noted()
     rows = samples.rows.cpu().numpy()
     if y.dim() == 1:
         right = (predicted.argmax(1) == y).double().numpy()
@@ -454,7 +464,7 @@ def _show(
     groups: Sequence[Compared],
     changes: Sequence[Change],
     tests: Sequence[Told | None],
-    path: Path,
+    path: Path | None,
 ) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -483,7 +493,8 @@ def _show(
         else:
             line = _verdict(told, told.metric.endswith(ACCURACY))
         screen.say(console, line)
-    screen.say(console, f"the curves: {shell.near(path)}")
+    if path is not None:
+        screen.say(console, f"the curves: {shell.near(path)}")
 
 
 def _is_stacked(directory: Path) -> bool:
@@ -506,7 +517,7 @@ def _plain(
     groups: Sequence[Compared],
     changes: Sequence[Change],
     tests: Sequence[Told | None],
-    path: Path,
+    path: Path | None,
 ) -> Mapping[str, Any]:
     """All of it as plain values."""
     table = _table(groups)
@@ -524,5 +535,5 @@ def _plain(
             None if told is None else asdict(told) | {"decided": told.difference.decided}
             for told in tests
         ],
-        "curves": str(path),
+        "curves": path and str(path),
     }

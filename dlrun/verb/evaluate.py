@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from dlrun import format, record, shell
 from dlrun.console import screen
 from dlrun.record import test_set
 from dlrun.verb.asked import Asked
-from dlrun.verb.opened import Opened, opened, refuse_alone, trained_record
+from dlrun.verb.opened import Opened, noting_test, opened, refuse_alone, trained_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,11 +36,10 @@ def run(asked: Asked) -> int:
         from dlrun.verb.labelled import labelled
 
         samples = labelled(made, split)
-        noted = samples.are_test
-        with closing(record.open_existing(directory)) if noted else nullcontext() as kept:
+        with noting_test(made) if samples.are_test else nullcontext() as noted:
             found = measured(made, samples)
-            if kept is not None:
-                found["recipes_measured"] = len(test_set.note(kept, made.info["data"]))
+            if noted is not None:
+                found["recipes_measured"] = noted()
     if "--json" in asked.flags:
         print(json.dumps({"run": directory.name, **found}))
     else:

@@ -112,6 +112,10 @@ def _target(asked: Asked) -> tuple[str, Path | None]:
         raise Mistake(f"-o {named}: is a directory; write the file, e.g. model{_ENDINGS[kind]}")
     if path is not None and not path.absolute().parent.is_dir():
         raise Mistake(f"-o {named}: there is no directory {shell.near(path.absolute().parent)}")
+    folder = path.absolute().parent if path is not None else Path.cwd()
+    if why := record.unwritable(folder):
+        given = f"-o {named}: its directory" if named else "this directory"
+        raise Mistake(f"{given} cannot be written: {why}; name another place with -o")
     return kind, path
 
 

@@ -6,8 +6,8 @@ others, are read when they are asked for.
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from dlrun import record, shell
 from dlrun.console import screen
 from dlrun.errors import Mistake
 from dlrun.recipe import compose, mistakes, resume
-from dlrun.record import named
+from dlrun.record import named, test_set
 from dlrun.verb.asked import Asked
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dlrun.engine.run import Run
     from dlrun.job.session import Session
 
+_log = logging.getLogger("dlrun")
 HERE = ("device", "threads", "batch_size")
 """Settings that may be typed for any verb that calls the model."""
 
@@ -110,6 +111,24 @@ def refuse_alone(made: Opened, x: "Tensor") -> None:
             f"{made.directory.name}: the model answers no sample alone ({why}), and this is only "
             "one; name two or more at once"
         )
+
+
+@contextmanager
+def noting_test(made: Opened) -> Iterator[Callable[[], int]]:
+    """Inside, the record is held; what is given says in it that its test split is measured now.
+
+    And gives how many recipes have been by then. Of a record that may not be written only the
+    terminal is told.
+    """
+    if why := record.unwritable(made.directory):
+        _log.warning(
+            f"cannot write {shell.near(made.directory)}: {why}; the run does not say that its test "
+            "split has been measured once more"
+        )
+        yield lambda: len(test_set.known(made.directory, made.info))
+    else:
+        with closing(record.open_existing(made.directory)) as kept:
+            yield lambda: len(test_set.note(kept, made.info["data"]))
 
 
 @contextmanager

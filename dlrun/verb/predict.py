@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlrun import shell
+from dlrun import record, shell
 from dlrun.console import screen
 from dlrun.errors import Failure, Mistake
 from dlrun.verb import inputs
@@ -84,6 +84,8 @@ def _output(asked: Asked, words: Sequence[str]) -> Path | None:
     if path.is_dir() or not path.absolute().parent.is_dir():
         why = "is a directory" if path.is_dir() else "its directory is not there"
         raise Mistake(f"-o {word}: {why}")
+    if why := record.unwritable(path.absolute().parent):
+        raise Mistake(f"-o {word}: its directory cannot be written: {why}; name another place")
     if any(path.exists() and path.samefile(each) for each in map(Path, words) if each.exists()):
         raise Mistake(f"-o {word}: is what is to be predicted; name another file")
     return path

@@ -1,16 +1,20 @@
 """`dlrun show`: figures of a run, and its page."""
 
+import logging
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 from dlrun import record, shell
+from dlrun.errors import Mistake
 from dlrun.recipe import resume
 from dlrun.record import Record
 from dlrun.verb.asked import Asked
 from dlrun.verb.opened import Opened, opened, trained_record
 
+_log = logging.getLogger("dlrun")
 _EXAMPLES = 6
 """Samples that are shown before and after augmentation."""
 
@@ -18,22 +22,42 @@ _EXAMPLES = 6
 def run(asked: Asked) -> int:
     """Draw all figures of a run, write its page, and say where they are."""
     directory = trained_record(asked)
-    with opened(asked, str(directory)) as made, kept(made) as own:
+    if why := record.unwritable(directory):
+        page, note = _drawn_before(directory, why), ""
+    else:
+        page, note = _drawn(asked, directory)
+    for path in sorted((directory / "figures").glob("*.png")):
+        print(shell.clean(shell.near(path)))
+    if note:
+        print(note)
+    if page is not None:
+        print(shell.clean(shell.near(page)))
+        if "--open" in asked.flags:
+            webbrowser.open(page.absolute().as_uri())
+    return 0
+
+
+def _drawn_before(directory: Path, why: str) -> Path | None:
+    """The page of a run that may not be written. Raises Mistake where nothing has been drawn."""
+    said = f"cannot write {shell.near(directory)}: {why}"
+    page = directory / "report.html"
+    if not page.is_file() and not any((directory / "figures").glob("*.png")):
+        raise Mistake(f"{said}; nothing has been drawn of it, so copy the run to a folder of yours")
+    _log.warning(f"{said}; these have been drawn before")
+    return page if page.is_file() else None
+
+
+def _drawn(asked: Asked, directory: Path) -> tuple[Path | None, str]:
+    """Draw all figures, and write the page; what is to be said of those that are not there."""
+    with opened(asked, str(directory)) as made, kept(made):
         from dlrun.report import figures, run_page
 
         _measure(made)
         figures.draw(directory, whole=True)
         _look_inside(made)
         page = run_page.write(directory)
-        for path in sorted((own.directory / "figures").glob("*.png")):
-            print(shell.clean(shell.near(path)))
-        if not len(made.data.val):
-            print("there are no validation samples, so no predictions are drawn")
-    if page is not None:
-        print(shell.clean(shell.near(page)))
-        if "--open" in asked.flags:
-            webbrowser.open(page.as_uri())
-    return 0
+        lacks = "there are no validation samples, so no predictions are drawn"
+        return page, "" if len(made.data.val) else lacks
 
 
 @contextmanager

@@ -1,8 +1,10 @@
+import errno
 import json
 import logging
 import shlex
 import shutil
 import sys
+import tempfile
 
 import pytest
 from omegaconf import OmegaConf
@@ -376,3 +378,27 @@ def test_a_run_that_a_resumed_procedure_adds_knows_its_options(own_options, monk
     assert main([f"resume={whole}"]) == 0
     [made] = set(records.all_runs(whole.parents[1])) - set(runs)
     assert main([f"resume={made}", "epochs=4 steps"]) == 0
+
+
+def test_a_run_that_may_not_be_written_is_named_with_what_begins_another(
+    tmp_path, monkeypatch, capsys
+):
+    """Before its store, which may not be written either, and of which no other word mends it."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["epochs=2 steps"]) == 0
+    run = records.find("outputs", "last")
+    real = tempfile.TemporaryFile
+
+    def refuse(*args, **kwargs):
+        if "outputs" in str(kwargs.get("dir")):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    capsys.readouterr()
+    assert main(["resume=last", "epochs=3 steps"]) == 2
+    where = f"outputs/runs/{run.name}"
+    assert capsys.readouterr().err == (
+        f"error: resume=last: cannot write {where}: Permission denied; weights={where} begins a "
+        "run of your own from its weights\n"
+    )

@@ -1,6 +1,8 @@
 """Runs that have been trained, for whatever is done with their records."""
 
+import errno
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,22 @@ def runs(home, monkeypatch):
     monkeypatch.chdir(home)
     found = record.all_runs("outputs")
     return {record.read_json(run / "run.json")["name"]: run for run in found}
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """Nothing can be written into a directory that is handed to it, as if it were another's."""
+    real = tempfile.TemporaryFile
+
+    def refuse(directory):
+        def made(*args, **kwargs):
+            if kwargs.get("dir") == directory:
+                raise PermissionError(errno.EACCES, "Permission denied", str(directory))
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(tempfile, "TemporaryFile", made)
+
+    return refuse
 
 
 def write_houses(path, count, columns=("rooms", "area", "price"), seed=0):

@@ -122,6 +122,21 @@ def test_without_what_training_has_kept_the_model_is_asked(runs, others, capsys)
     assert compared(capsys, *others[:2])["differences"] == kept["differences"]
 
 
+def test_where_no_figure_can_be_written_all_else_is_said(
+    runs, others, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "runs").symlink_to(runs["digits"].parent.absolute())
+    (tmp_path / "outputs" / "compared").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", *others[:2]]) == 0
+    printed = capsys.readouterr()
+    assert "one change\n" in printed.out
+    assert "the curves" not in printed.out
+    assert printed.err.startswith("warning: the curves are not drawn: cannot write outputs/compar")
+    assert compared(capsys, *others[:2])["curves"] is None
+
+
 def test_the_test_split_is_measured_then(runs, others, capsys):
     before = record.read_json(record.find("outputs", others[0]) / "run.json")["test_measured"]
     assert main(["compare", "--json", *others[:2], "split=test"]) == 0

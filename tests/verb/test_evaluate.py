@@ -113,6 +113,19 @@ def test_every_measurement_of_the_test_split_is_noted(runs, capsys):
     assert record.read_json(runs["digits"] / "run.json")["test_measured"] == after
 
 
+def test_a_run_that_may_not_be_written_is_measured_and_not_told(runs, read_only, capsys):
+    run = runs["digits"]
+    before = record.read_json(run / "run.json")
+    read_only(run)
+    assert main(["evaluate", "--json", run.name]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["values"] == recorded(run)
+    assert found["recipes_measured"] == 1
+    assert printed.err.startswith(f"warning: cannot write outputs/runs/{run.name}: Permission")
+    assert record.read_json(run / "run.json") == before
+
+
 def test_the_second_recipe_that_is_measured_is_told_so(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     said = "recipes have been measured on this test split"

@@ -162,6 +162,7 @@ def test_mistakes(runs, monkeypatch, capsys):
         (["-o", "model.pt2", "--format", "onnx"], "a file of --format onnx ends in .onnx"),
         (["-o", "outputs"], "-o outputs: end it in"),
         (["-o", "no/such.pt2"], "there is no directory no"),
+        (["-o", "/proc/x.pt2"], "-o /proc/x.pt2: its directory cannot be written"),
         (["--format", "onx"], "did you mean onnx?"),
         (["--format", "onnx"], "needs nosuchpackage; pip install"),
     ):

@@ -298,6 +298,7 @@ def write_inputs(folder):
         (["x.npy", "a.png"], "x.npy (arrays) and a.png (images): predict one kind at a time"),
         (["x.npy", "-o", "out.txt"], "-o out.txt: write a file .csv or .parquet"),
         (["x.npy", "-o", "no/out.csv"], "-o no/out.csv: its directory is not there"),
+        (["x.npy", "-o", "/proc/out.csv"], "-o /proc/out.csv: its directory cannot be written"),
         (["x.npy", "-o"], "-o needs a value"),
         (["x.npy", "--output", "a.csv"], "unknown flag --output of predict"),
         (["x.npy", "data=digits"], "data=digits: predict takes outputs="),

@@ -94,3 +94,21 @@ def test_a_path_with_an_equals_sign_is_no_setting(tmp_path, monkeypatch, capsys)
     assert main(["list", str(run)]) == 2
     said = f"error: {run}: list takes outputs= and sort=; to name the path, write ./{run}\n"
     assert capsys.readouterr().err == said
+
+
+def test_of_a_run_that_may_not_be_written_it_names_what_was_drawn(runs, read_only, capsys):
+    run = runs["prices"]
+    assert main(["show", run.name]) == 0
+    drawn = capsys.readouterr().out
+    pages = [*run.rglob("*.png"), run / "report.html"]
+    before = [path.stat().st_mtime_ns for path in pages]
+    read_only(run)
+    assert main(["show", run.name]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == drawn
+    assert printed.err.startswith(f"warning: cannot write outputs/runs/{run.name}: Permission")
+    assert [path.stat().st_mtime_ns for path in pages] == before
+    for path in pages:
+        path.unlink()
+    assert main(["show", run.name]) == 2
+    assert "copy the run to a folder of yours" in capsys.readouterr().err
