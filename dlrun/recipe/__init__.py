@@ -18,6 +18,7 @@ named.py                  freeze=, lr_of= and others that name parameters
 start.py                  weights=: what a training starts from
 checks.py                 whether the ingredients fit each other
 build.py                  a Run from a recipe
+values.py                 which values an option refuses, before a sweep trains any
 notes.py                  what a recipe comes to, in lines before a training
 identity.py               the hash that a recipe is known by
 once.py                   what many recipes have in common, made once

@@ -346,7 +346,7 @@ def _see(
     start: Start | None,
     known: Known | None,
 ) -> _Seen:
-    augmentation = _augmentation(config, data, device)
+    augmentation = augmentation_of(config, data, device)
     chain = _fitted(config, data, device, known.fitted if known else None)
     if config.threads is None:
         torch.set_num_threads(1)  # from here on for few samples; other processes may be at work
@@ -485,7 +485,7 @@ def _seed(seed: int) -> None:
         torch.manual_seed(seed)  # where it waits for a GPU, it takes longer than a small model
 
 
-def _augmentation(config: DictConfig, data: Data, device: torch.device) -> Augment | None:
+def augmentation_of(config: DictConfig, data: Data, device: torch.device) -> Augment | None:
     """All augmentations as one; each is told, or learns from the data, what it asks for."""
     steps = []
     for key, step in several(config, "augmentation").items():

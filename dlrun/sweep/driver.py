@@ -10,13 +10,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlrun import format, metric, record, shell
 from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised
-from dlrun.errors import Failure, Interrupted, Mistake
+from dlrun.errors import Failure, Interrupted, Mistake, refuse
 from dlrun.job import factory
 from dlrun.job.session import Checked, Session
 from dlrun.recipe import compose, identity, mistakes
@@ -31,6 +31,9 @@ from dlrun.sweep.search import Search
 from dlrun.sweep.space import Values
 from dlrun.sweep.task import Task, objective_of, perform, stride, trains
 from dlrun.tracking import cursor
+
+if TYPE_CHECKING:
+    from dlrun.recipe.values import Trial
 
 _BUILD = 20  # points that are built until one can be
 _STACKED = 256  # points that are looked at at once for those that can train together
@@ -209,7 +212,8 @@ class Driver:
     def find_objective(self) -> tuple[str, dict[str, Any]]:
         """Check all values, then build points until one can be built: it knows what it monitors.
 
-        And what its metrics are. If one can, the others fail on their own later. Raises Mistake.
+        And what its metrics are. If one can, others whose options do not fit together fail on
+        their own later; a setting that can be in none of them is refused. Raises Mistake.
         """
         self.plan.check_gaps()
         self.plan.check_values()
@@ -236,6 +240,7 @@ class Driver:
         before: what the whole recipe of an ablation is judged by.
         """
         from dlrun.recipe import build, checks
+        from dlrun.recipe.values import Trial
 
         recipe = compose.copied(self.plan.recipe(values).recipe)
         objective = str(self.settings.objective or before)
@@ -246,6 +251,8 @@ class Driver:
             )
         with mistakes.resolved():
             run = build.build(recipe, self.session.data(recipe))
+        if not self._monitor:  # the first that can be built
+            self._refuse_values(Trial(run, recipe))
         objective, self._monitor = objective or run.monitor, run.monitor
         if objective.endswith("/loss") and self.plan.space.of_losses:
             objective = self._comparable(objective, run.metric.name)
@@ -253,6 +260,21 @@ class Driver:
         own = objective_of(recipe, objective)
         self._monitor = self._monitor if own == objective else ""  # which is of its runs
         return own, run.facts()["metrics"]
+
+    def _refuse_values(self, trial: "Trial") -> None:
+        """Raise Mistake for a value of a setting that every recipe with it refuses for it."""
+        if self.plan.space.points:
+            return  # those of an ablation change whole options
+        met: dict[tuple[str, str], list[str]] = {}
+        for values in self.plan.listed():
+            said = trial.refusal(compose.copied(self.plan.recipe(values).recipe))
+            for key, value in values.items():
+                met.setdefault((key, str(value)), []).append(said)
+        refuse(
+            each[0]
+            for (key, _), each in met.items()
+            if "." in key and all(said.startswith(f"{key}=") for said in each)
+        )
 
     def _comparable(self, objective: str, name: str) -> str:
         """What points of different losses are judged by in place of the loss: the metric `name`.

@@ -35,11 +35,7 @@ def show(driver: "Driver") -> None:
     from dlrun.engine.count import parameters as trained
     from dlrun.engine.count import size
 
-    if driver.plan.space.points:
-        driver.find_objective()  # leaves out what cannot be built
-    else:
-        driver.plan.check_gaps()
-        driver.plan.check_values()
+    driver.find_objective()  # refuses what the sweep would, and leaves out what it would
     points = list(driver.proposals())
     parameters, steps = [], []
     failed: dict[str, DlrunError] = {}

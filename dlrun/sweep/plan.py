@@ -137,6 +137,10 @@ class Plan:
         for values in self.each() if self.settings.sampler else self.space.grid():
             self.recipe(values)
 
+    def listed(self) -> list[Values]:
+        """The same points, as many as are looked at."""
+        return (self.each() if self.settings.sampler else self.space.grid())[:_LOOK]
+
     def check_searched(self) -> None:
         """Raise Mistake if a search has nothing to choose from."""
         if self.settings.sampler and all(len(one.listed) == 1 for one in self.space.dimensions):

@@ -36,6 +36,7 @@ expect:
   optimizer.lr=0.0001 val/accuracy: [0.1, 0.1]
 """
 RIGHT = 0.8
+ZIP = "[[optimizer.lr, model.hidden]]"
 
 
 @pytest.fixture(autouse=True)
@@ -198,8 +199,9 @@ def test_a_point_that_diverges_is_no_disagreement_by_itself(typed):
     assert code == 0, err
     assert "1 failed: the training loss became" in out
     assert typed("batch_size=64", file=diverging)[0] == 1, "of another command nothing is expected"
-    broken = SWEPT.replace("0.0001,0.1", "0.0001,0.1,-1")
-    code, _, err = typed(file=broken)
+    sizes = '0.0001,0.1,0.2", model.hidden: "[50],[50],[1000]'
+    broken = SWEPT.replace("0.0001,0.1", sizes).replace("sweep:\n", f"sweep:\n  zip: {ZIP}\n")
+    code, _, err = typed(file=f"{broken}\nmodel: {{{{max_parameters: 10000}}}}\n")
     assert (code, err.splitlines()[-1]) == (1, "error: 1 of 3 points failed")
 
 

@@ -57,7 +57,7 @@ def test_what_failed_is_retried_as_often_as_asked(sweep, tmp_path, capsys):
 
 
 def test_fail_fast_stops_at_the_first_failure(sweep, tmp_path, capsys):
-    words = ["optimizer.lr=0.1,-1,0.2"]
+    words = ["model.hidden=[10],[1000],[20]", "model.max_parameters=10000"]
     assert sweep(*words, "sweep.fail_fast=true") == 1
     out, err = capsys.readouterr()
     assert err.splitlines()[-1].startswith("error: stopped at the first failure")
@@ -77,10 +77,11 @@ def test_a_dry_run_builds_every_point_and_trains_none(sweep, tmp_path, capsys):
     assert "memory" in said
     assert "time" in said
     assert not (tmp_path / "outputs").exists()
-    assert sweep("optimizer.lr=0.1,-1", "sweep.dry_run=true") == 1
+    words = ["model.hidden=[10],[1000]", "model.max_parameters=10000"]
+    assert sweep(*words, "sweep.dry_run=true") == 1
     out, err = capsys.readouterr()
     assert "1 of the points cannot be built" in out
-    assert "optimizer.lr=-1: " in err
+    assert "this model has 75,010 parameters" in err
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def test_one_step_is_timed_for_each_kind_of_recipe(sweep, timed, words, count):
     [
         ("optimizer.lr=0.1,abc", "error: optimizer.lr=abc: expected a number\n"),
         ("optimizer.lr=-1,-2", "error: optimizer.lr=-1: must be at least 0\n"),
+        ("optimizer.lr=0.1,-1", "error: optimizer.lr=-1: must be at least 0\n"),
     ],
 )
 def test_a_mistake_is_told_as_the_sweep_tells_it(sweep, word, said, capsys):
@@ -64,9 +65,10 @@ def test_a_mistake_is_told_as_the_sweep_tells_it(sweep, word, said, capsys):
 
 
 def test_one_point_that_cannot_be_built_is_named_once(sweep, capsys):
-    assert sweep(*SHORT, "optimizer.lr=0.1,-1") == 1
+    words = ["model.hidden=[10],[1000]", "model.max_parameters=10000"]
+    assert sweep(*SHORT, *words) == 1
     assert capsys.readouterr().err.splitlines() == [
-        "error: optimizer.lr=-1: must be at least 0",
+        "error: model.hidden=[1000]: model.max_parameters=10,000: this model has 75,010 parameters",
         "error: 1 of 2 points cannot be built",
     ]
 

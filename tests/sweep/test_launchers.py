@@ -26,8 +26,10 @@ LAUNCHERS = {
     "ray": ["hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"],
 }
 COMMON = ["tracking=none", "threads=1", "checkpoint_every='40 steps'"]
-POINTS = [*COMMON, "epochs=2", "optimizer.lr=0.1,0.03,-1,0.01,0.003"]
-ERRORS = ["error: optimizer.lr=-1: must be at least 0", "error: 1 of 5 points failed"]
+SIZES = ["model.hidden=[50],[40],[1000],[30],[20]", "model.max_parameters=10000"]
+POINTS = [*COMMON, "epochs=2", *SIZES]
+FAILS = "model.max_parameters=10,000: this model has 75,010 parameters"
+ERRORS = [f"error: model.hidden=[1000]: {FAILS}", "error: 1 of 5 points failed"]
 
 DEADLY = """
 import os, sys, torch
@@ -92,7 +94,7 @@ def test_a_launcher_finds_what_one_process_finds(name, tmp_path):
     assert len(re.findall(r"^ *\d/5 ", out, re.MULTILINE)) == 5, out
     assert table(many) == table(one)
     assert [run.message for point in points(many) for run in point.runs] == [
-        *("", "", "optimizer.lr=-1: must be at least 0", "", "")
+        *("", "", FAILS, "", "")
     ]
     told = [record.read_status(run) for run in record.all_runs(many / "outputs")]
     assert sorted(status["status"] for status in told) == ["FAILED"] + 4 * ["FINISHED"]

@@ -167,7 +167,7 @@ def test_an_impossible_number_is_a_mistake(value, sweep, capsys):
 
 
 def test_what_cannot_be_built_fails_alone(sweep, tmp_path):
-    assert sweep(*SHORT, "optimizer.lr=0.1,-1,0.2", "sweep.stack=4") == 1
+    assert sweep(*SHORT, "model.max_parameters=10000,100,20000", "sweep.stack=4") == 1
     assert [p.status for p in points(tmp_path)] == ["FINISHED", "FAILED", "FINISHED"]
 
 

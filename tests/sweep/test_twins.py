@@ -26,15 +26,15 @@ def test_a_point_that_is_drawn_again_is_taken_over(sweep, tmp_path, capsys):
 
 
 def test_one_that_failed_is_not_tried_again_by_its_twins(sweep, tmp_path, capsys):
-    words = ["sweep=random", "sweep.trials=5", "optimizer.lr=0.1,-1"]
-    assert sweep(*words) == 1
-    assert capsys.readouterr().err.count("optimizer.lr=-1: must be at least 0") == 1
+    words = ["model.hidden=[10],[1000]", "model.max_parameters=10000"]
+    assert sweep("sweep=random", "sweep.trials=5", *words) == 1
+    assert capsys.readouterr().err.count("this model has 75,010 parameters") == 1
     assert len(record.all_runs(tmp_path / "outputs")) == 2
     assert {point.status for point in points(tmp_path)} == {"FINISHED", "FAILED"}
 
 
 def test_of_points_with_several_runs_those_that_failed_are_counted(sweep, capsys):
-    assert sweep("optimizer.lr=0.1,-1", "seed=0,1") == 1
+    assert sweep("model.hidden=[10],[1000]", "model.max_parameters=10000", "seed=0,1") == 1
     out, err = capsys.readouterr()
     assert "4 runs; points: 1 finished, 1 failed" in out
     assert err.splitlines()[-1] == "error: 2 of 4 runs failed"
@@ -68,12 +68,49 @@ def test_a_pruner_sees_what_was_taken_over_as_it_does_when_the_sweep_goes_on(
     assert sorted([*once, own]) == sorted(shown), "but for the one that it judged in training"
 
 
-def test_a_constructor_that_fails_is_a_failed_point_wherever_it_stands(sweep, tmp_path, capsys):
-    for words in (["optimizer.lr=-1,0.1"], ["optimizer.lr=0.1,-1"]):
+def test_options_that_do_not_fit_together_are_a_failed_point_wherever_it_stands(
+    sweep, tmp_path, capsys
+):
+    needs = "momentum_rise=switch needs a momentum_start"
+    for starts in ("null,0.5", "0.5,null"):
+        words = [f"optimizer.momentum_start={starts}", "optimizer.momentum_rise=line,switch"]
         assert sweep(*words) == 1
         out, err = capsys.readouterr()
-        assert "1 finished, 1 failed" in out
-        assert err.splitlines()[-1] == "error: 1 of 2 points failed"
+        assert "3 finished, 1 failed" in out
+        assert needs in err
+        assert err.splitlines()[-1] == "error: 1 of 4 points failed"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimizer.momentum=0.5,1"],
+        ["optimizer.momentum=1,0.5"],
+        ["optimizer=adam", "optimizer.betas=[0.9,0.9],[0.9,1]"],
+        ["optimizer=sgd,rmsprop", "optimizer.weight_decay=0,-1"],
+        ["regularization=[early_stopping]", "regularization.early_stopping.patience=1,0"],
+        ["regularization=[dropout]", "regularization.dropout.hidden=0.1,1", "seed=0,1"],
+        ["schedule=step", "schedule.factor=0.5,-1"],
+        ["augmentation=[rotate]", "augmentation.rotate.degrees=5,-5"],
+        ["preprocessing=[pca]", "preprocessing.pca.components=4,0"],
+        ["model.hidden=[4],[0]", "optimizer.lr=0.1,0.2"],
+        ["loss=huber", "loss.delta=1,-1"],
+        ["initializer=normal", "initializer.std=0.1,-1"],
+        ["sweep=random", "sweep.trials=3", "optimizer.momentum=tag(interval(-1,0.5))"],
+    ],
+)
+def test_a_value_that_no_recipe_can_have_is_refused_before_any_training(
+    words, sweep, tmp_path, capsys
+):
+    assert sweep(*words) == 2
+    [said] = capsys.readouterr().err.splitlines()
+    key = next(word for word in words if "." in word and not word.startswith("sweep")).split("=")[0]
+    assert said.startswith(f"error: {key}=")
+    assert "must" in said
+    assert not record.all_runs(tmp_path / "outputs")
+
+
+def test_all_points_that_no_recipe_can_have_are_refused(sweep, capsys):
     assert sweep("optimizer.lr=-1,-2") == 2
     assert capsys.readouterr().err.startswith("error: optimizer.lr=-1: must be at least 0")
 
