@@ -116,7 +116,8 @@ def _do(
         # or an experiment asks for it
         return sweep.run(replace(composer, multirun=True), words, command)
     else:
-        about_sweeps = (w for w in words if w.startswith(_SWEEPING) and not w.startswith(_STACK))
+        bare = ((word, word.lstrip("+~")) for word in words)
+        about_sweeps = (w for w, b in bare if b.startswith(_SWEEPING) and not b.startswith(_STACK))
         searching = next(about_sweeps, None)
         if searching:
             raise Mistake(f"{searching}: is about a sweep, which needs -m")

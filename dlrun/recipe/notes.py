@@ -19,6 +19,15 @@ _BEFORE = (
 """Begin with the step after so many: at the very end it is too late for them."""
 
 
+_NEEDS = {
+    "base_batch_size": ("scale_lr", "none"),
+    "layer_lr_power": ("layer_lr", None),
+    "optimizer.momentum_steps": ("optimizer.momentum_start", None),
+    "watch_every": ("watch", None),
+}
+"""Settings that only say more of another one, and the value with which that asks for nothing."""
+
+
 def notes(
     config: DictConfig,
     lengths: LoopConfig,
@@ -32,7 +41,8 @@ def notes(
     keys that were typed.
     """
     replaced = _replaced(config) if "optimizer.lr" in typed else ()
-    own = [*replaced, *_rate(config, lengths), *_decay(config), *_zeros(config, averaging)]
+    own = [*replaced, *_idle(config, typed)]
+    own += [*_rate(config, lengths), *_decay(config), *_zeros(config, averaging)]
     return own if chosen else [*own, *_beyond(config, lengths)]
 
 
@@ -76,6 +86,14 @@ def _replaced(config: DictConfig) -> Iterator[str]:
             f"optimizer.lr={config.optimizer.lr}: has no effect, because the rates are those of "
             "schedule.table"
         )
+
+
+def _idle(config: DictConfig, typed: Collection[str]) -> Iterator[str]:
+    """Settings that were typed for nothing, as what they are about was not asked for."""
+    for key, (about, nothing) in _NEEDS.items():
+        if key in typed and OmegaConf.select(config, about) == nothing:
+            said = f"{key}={shell.spelled(OmegaConf.select(config, key))}"
+            yield f"{said}: has no effect, because {about} is {shell.spelled(nothing)}"
 
 
 def _decay(config: DictConfig) -> Iterator[str]:

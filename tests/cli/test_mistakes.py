@@ -275,6 +275,7 @@ COMPOSING = [
     ("hydra/launcher=nope", "hydra/launcher=nope", "joblib, ray, submitit_local, submitit_slurm"),
     ("-m hydra/launcher=jobib seed=0,1", "hydra/launcher=jobib", "did you mean joblib?"),
     ("hydra/launcher=joblib", "hydra/launcher=joblib", "needs -m"),
+    ("+sweep.trials=5", "+sweep.trials=5", "needs -m"),
     ("-m hydra/sweeper=optuna seed=0,1", "hydra/sweeper=optuna", "--help sweep"),
     ("-m hydra.launcher.n_jobs=2 seed=0,1", "n_jobs=2: ", "a setting of hydra/launcher=joblib"),
     ("hydra/foo=x", "hydra/foo=x", "no choice of 'hydra/foo'"),

@@ -162,6 +162,30 @@ def test_a_choice_of_what_decays_is_said_to_do_nothing_where_nothing_does(
 
 
 @pytest.mark.parametrize(
+    ("word", "about", "nothing"),
+    [
+        ("base_batch_size=64", "scale_lr=linear", "none"),
+        ("layer_lr_power=0.25", "layer_lr=fan_in", "null"),
+        ("optimizer.momentum_steps=10", "optimizer.momentum_start=0.5", "null"),
+        ("watch_every=2", "watch=layers", "null"),
+    ],
+)
+def test_a_setting_that_is_typed_without_what_it_is_about_is_said(
+    compose_recipe, word, about, nothing
+):
+    key = word.partition("=")[0]
+    line = f"{word}: has no effect, because {about.partition('=')[0]} is {nothing}"
+    for words, typed, expected in (
+        ([word], [key], [line]),
+        ([word], [], []),
+        ([word, about], [key], []),
+    ):
+        recipe = compose_recipe("epochs=20", *words)
+        lines = notes(recipe, build.lengths_of(recipe, 1000, 1), typed=typed)
+        assert [each for each in lines if key in each and "no effect" in each] == expected
+
+
+@pytest.mark.parametrize(
     ("table", "counts"),
     [("[[0,0.1],[3,0.01]]", False), ("[[1,0.1]]", True), ("[[0,'${optimizer.lr}']]", True)],
 )
