@@ -263,10 +263,15 @@ class Driver:
 
     def _refuse_values(self, trial: "Trial") -> None:
         """Raise Mistake for a value of a setting that every recipe with it refuses for it."""
-        if self.plan.space.points:
-            return  # those of an ablation change whole options
+        space = self.plan.space
+        if space.points or not any("." in one.key for one in space.dimensions):
+            return  # an ablation changes whole options, and other settings are checked before
         met: dict[tuple[str, str], list[str]] = {}
-        for values in self.plan.listed():
+        listed = {
+            str({key: value for key, value in each.items() if key != "seed"}): each
+            for each in self.plan.listed()
+        }
+        for values in listed.values():
             said = trial.refusal(compose.copied(self.plan.recipe(values).recipe))
             for key, value in values.items():
                 met.setdefault((key, str(value)), []).append(said)
