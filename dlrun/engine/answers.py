@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dlrun.data import Data, Split
 from dlrun.data.sample import sample
+from dlrun.data.tables.shown import as_written
 from dlrun.engine.evaluate import evaluating, samples
 from dlrun.engine.feed import prepare
 from dlrun.engine.look import are_images
@@ -48,8 +49,8 @@ def answers(run: Run, data: Data, name: str) -> Arrays:
     shown, worst: places in these, of samples drawn at random and of the worst mistakes, class by
     class, the worst first. place: (k,) those of which there are inputs; image: (k, channels,
     height, width), or input: (k, columns) with columns: their names, the first of so many
-    features; of an autoencoder also target and output, images as the network sees them
-    and as it gives them.
+    features, of a table as texts that its file has; of an autoencoder also target and output,
+    images as the network sees them and as it gives them.
     """
     split = data.splits[name]
     if not len(split):
@@ -132,9 +133,12 @@ def _inputs(data: Data, split: Split, places: NDArray[Any]) -> Arrays:
         return {"place": places, "image": _small(x)}
     if x.dim() != 2:
         return {"place": places}
-    names = data.columns or [f"column {number}" for number in range(1, x.shape[1] + 1)]
-    shown = {"input": x[:, :_COLUMNS].float().numpy(), "columns": np.array(names[:_COLUMNS])}
-    return {"place": places, "features": np.array(x.shape[1]), **shown}
+    inputs: NDArray[Any] = x.float().numpy()
+    names = list(data.columns) or [f"column {number}" for number in range(1, x.shape[1] + 1)]
+    if columns := data.reading.get("columns"):
+        names, inputs = as_written(inputs, columns)
+    shown = {"input": inputs[:, :_COLUMNS], "columns": np.array(names[:_COLUMNS])}
+    return {"place": places, "features": np.array(len(names)), **shown}
 
 
 def _small(x: Tensor) -> NDArray[Any]:

@@ -290,7 +290,7 @@ def _written(
         left = int(said["features"] if "features" in said else len(said["columns"]))
         names = shortened(tuple(map(str, said["columns"])), _HEAD)
         for column, name in enumerate(names):
-            cells = [number(float(said["input"][said.at(int(p)), column])) for p in places]
+            cells = [_cell(said["input"][said.at(int(p)), column]) for p in places]
             room = sum(_width(column) for column in zip(head, *lines, strict=True))
             if room + _width([name, *cells]) > 92:
                 break
@@ -310,6 +310,11 @@ def _written(
             style: Any = {"fontsize": 8, "va": "top", "ha": "right", "color": colour}
             figure.text((at - 0.1) / WIDE, y, cell, **style)
     return figure
+
+
+def _cell(value: Any) -> str:
+    """A text that the file has, or a number."""
+    return short(value, _HEAD) if isinstance(value, str) else number(float(value))
 
 
 def _width(cells: Sequence[str]) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlrun.data import Split
+from dlrun.data import Split, arrays, split
 from dlrun.engine.answers import CLASSES, SHOWN, WORST, answers
 from dlrun.engine.evaluate import predictions
 from dlrun.engine.feed import prepare
@@ -105,3 +105,17 @@ def test_nothing_of_an_empty_split(compose_recipe, digits):
         answers(run, replace(digits, val=replace(digits.val, rows=digits.val.rows[:0])), "val")
         == {}
     )
+
+
+def test_rows_of_a_table_are_kept_as_its_file_has_them(compose_recipe, tmp_path):
+    file = tmp_path / "t.csv"
+    days = [f"{n % 28 + 1:02d}.03.2001" for n in range(200)]
+    lines = [f"{day},{'' if n % 4 else n / 8},{'ab'[n % 2]},{n}.5" for n, day in enumerate(days)]
+    file.write_text("\n".join(["day,size,kind,y", *lines]))
+    data = split.make(arrays.arrays(str(file), "y", cache=str(tmp_path / "cache")))
+    found = answers(build.build(compose_recipe(), data), data, "val")
+    assert found["columns"].tolist() == ["day", "size", "kind"]
+    assert found["features"] == 3
+    for row, cells in zip(found["row"][found["place"]], found["input"].tolist(), strict=True):
+        day, size, kind, _ = lines[row].split(",")
+        assert cells == [day, f"{float(size):g}" if size else "–", kind]

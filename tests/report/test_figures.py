@@ -80,6 +80,19 @@ def test_columns_of_a_table_are_named_in_full_or_counted(tmp_path, monkeypatch):
         assert max(text.get_window_extent().x1 for text in figure.texts) <= figure.bbox.x1
 
 
+def test_cells_of_a_table_are_shown_as_they_are(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(answers, "save", lambda figure, path: made.append(figure))
+    told = guessed(3, image=False)
+    cells = ["01.03.2001", "–", "a text of a table with a price of $5"]
+    told |= {"input": np.array([cells] * len(told["place"])), "columns": np.array(list("abc"))}
+    record.write_arrays(tmp_path / record.VALIDATION, **told)
+    record.write_json(tmp_path / "run.json", {"data": {"classes": CLASSES[:3]}})
+    answers.draw(tmp_path)
+    texts = [each.get_text() for each in made[0].texts]
+    assert {*cells[:2], "a text of a table w…"} <= {*texts}
+
+
 SEDANS = tuple(f"BMW 3 Series Sedan {year}" for year in range(1990, 2015))
 
 

@@ -9,6 +9,7 @@ settle.py     the features as samples, fitted on the rows that are trained on
 encode.py     the same with scikit-learn's ColumnTransformer, from a reading
 other.py      a table that nobody has trained on, in the terms of a fitted one
 told.py       what was done to the columns, in a few lines
+shown.py      encoded rows as the file has them
 served.py     the saved model of a table; with encode.py and cells.py all of its code
 
 What has been learned of a table is in its `reading`, plain values: `Data.reading`, and of a
