@@ -1,6 +1,6 @@
 """Steps that act on each element by itself: x·scale + shift, learned from the training split."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -65,7 +65,9 @@ def standardize(
     """Mean 0 and standard deviation 1: (x − mean) / std.
 
     by: "channel" takes one mean and std for each channel of an image, "feature" one
-    for each pixel. Tables always go by feature. A constant feature is only centred.
+    for each pixel. Tables always go by feature. A constant feature is only centred. One of 0 and
+    1, as of a class or a flag, is divided by 1/2, the largest std that it can have (Gelman 2008):
+    by its own, a rare 1 would lie far from all other inputs.
     mean, std: given ones, of each channel of values in [0, 1], or of each feature of a table.
     """
     if by not in ("channel", "feature"):
@@ -107,10 +109,22 @@ def _one(first: Tensor) -> int:
 
 
 def _mean_and_std(by: str, first: Tensor, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    mean, variance = moments(batches, by if first.ndim > 2 else "feature")
-    std = variance.sqrt()
+    if first.ndim > 2:
+        mean, variance = moments(batches, by)
+        std = variance.sqrt()
+    else:
+        flags = torch.ones(first.shape[1:], dtype=torch.bool, device=first.device)
+        mean, variance = moments(_watched(batches, flags), "feature")
+        std = torch.where(flags.to(variance.device) & (variance > 0), 0.5, variance.sqrt())
     # Rounding gives a constant feature a std of about 1e-16 of its size.
     return mean, torch.where(std > 1e-12 * mean.abs(), std, torch.full_like(std, _one(first)))
+
+
+def _watched(batches: Iterable[Tensor], flags: Tensor) -> Iterator[Tensor]:
+    """The batches; flags: (features,) turns false for what holds more than 0 and 1."""
+    for x in batches:
+        flags &= ((x == 0) | (x == 1)).all(0)
+        yield x
 
 
 def _given(

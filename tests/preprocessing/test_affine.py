@@ -59,6 +59,20 @@ def test_moments_keep_their_digits_far_from_zero():
     np.testing.assert_allclose(variance, (x + 1e8).numpy().var(0), rtol=1e-8)
 
 
+def test_a_flag_spans_two_and_a_rare_one_is_not_far_away():
+    x = torch.randn(1000, 4)
+    x[:, 1] = (torch.arange(1000) < 500).float()  # as far apart as ±1
+    x[:, 2] = (torch.arange(1000) == 7).float()
+    x[:, 3] = 2 * x[:, 2]  # no flag
+    step = standardize()
+    step.fit(x.split(300))
+    made = step(x)
+    assert made.mean(0) == pytest.approx(torch.zeros(4), abs=1e-5)
+    assert made[:, :2].std(0, correction=0) == pytest.approx(torch.ones(2), rel=1e-5)
+    assert float(made[7, 2] - made[8, 2]) == pytest.approx(2)
+    assert float(made[:, 3].std(correction=0)) == pytest.approx(1, rel=1e-5)
+
+
 def test_a_constant_feature_becomes_zero():
     x = torch.stack([torch.full((50,), 0.1), torch.arange(50.0)], 1)
     steps = chain([standardize()])
