@@ -26,7 +26,7 @@ from dlrun.data import Source, Values
 from dlrun.data.fingerprint import hash_content, hash_samples
 from dlrun.errors import Mistake
 
-FORMAT = 10
+FORMAT = 11
 """Part of every key: raise it when what is stored, or how it is decoded, changes."""
 
 _PROBES = 2048

@@ -16,6 +16,9 @@ from dlrun.errors import Mistake
 FEWEST = 10
 """With fewer rows, values that all differ prove nothing; a column's name still does."""
 
+EVIDENT = 20
+"""At most so many different values are taken for classes without a warning."""
+
 _IDENTIFIES = re.compile(
     r"(id|key|index|idx|row|(row|record|sample|subject|case|item|product|order|user|customer"
     r"|client|person|patient|passenger|guest|image|u|uu|gu)id|row(index|key|num|number))"
@@ -139,6 +142,23 @@ def _form_of(present: Sequence[str]) -> str:
     return next((form for form in _FORMS if not np.isnan(_dates(present, form)).any()), "")
 
 
+def dates_among(column: Column) -> tuple[str, set[str]]:
+    """The form that most of a column's dates have, and its texts that are no dates of this form.
+
+    "" where most values are no dates, or so few differ that they may be classes.
+    """
+    present = column.present
+    different = set(present)
+    dates = sorted(filter(_DATE.fullmatch, different))
+    if len(dates) <= EVIDENT or 2 * sum(map(set(dates).__contains__, present)) < len(present):
+        return "", set()
+    read = {form: ~np.isnan(_dates(dates, form)) for form in _FORMS}
+    form = max(read, key=lambda each: int(read[each].sum()))
+    return form, different - {
+        date for date, is_read in zip(dates, read[form], strict=True) if is_read
+    }
+
+
 def merged(column: Column) -> str:
     """A note where float32, as which numbers are kept, makes most of the different ones equal."""
     numbers = column.numbers
@@ -217,6 +237,12 @@ def _identifies(column: Column, decimal: str, named_so: bool) -> str:
     if named_so or any(map(is_padded, texts)):
         return "its whole numbers are different in every row"
     return ""
+
+
+def hardly_repeats(column: Column) -> bool:
+    """Whether there are fewer than two rows of each text."""
+    present = column.present
+    return len(present) >= FEWEST and 2 * len(set(present)) > len(present)
 
 
 def _same(one: NDArray[np.float64] | None, other: NDArray[np.float64] | None) -> bool:

@@ -103,7 +103,7 @@ def read_table(
         kept, more, why = _choose(kept, found[target], decimal, file.nameless, said)
         notes += more
         out |= why
-    notes += _check(kept)
+    notes += _check(kept, said)
     values = {each.name: sorted(set(_filled(each))) for each in kept if each.kind == "text"}
     return Table(
         x=np.stack([_as_numbers(each, values.get(each.name)) for each in kept], 1),
@@ -353,6 +353,9 @@ def _clear(
     for column in found:
         mixed: set[str] = set()
         if column.kind == "text" and column.name not in said:
+            column, more = _clear_dates(column, decimal)
+            notes += more
+        if column.kind == "text" and column.name not in said:
             _refuse_infinite(column, decimal)
             as_text, as_number = _words(column, "text"), _words(column, "number")
             refuse_written(column, decimal, f"{as_text} takes every text for a class")
@@ -382,13 +385,38 @@ def _clear(
     return clear, notes
 
 
+def _clear_dates(column: Column, decimal: str) -> tuple[Column, list[str]]:
+    """A column of texts, as dates where some words among these stand for missing ones.
+
+    Raises Mistake for dates of another form among them.
+    """
+    form, others = columns.dates_among(column)
+    if not form:
+        return column, []
+    texts, as_text = ", ".join(map(cells.shown, sorted(others)[:_MARKS])), _words(column, "text")
+    if len(others) <= _MARKS and not any(map(str.isdigit, "".join(others))):
+        note = f"the column {column.name} holds {texts} among dates, which counts as missing; "
+        dates = columns.read(column.name, column.texts, column.missing_rows, decimal, form)
+        return dates, [f"{note}{as_text} says otherwise"]
+    row = next(row for row, text in enumerate(column.texts) if text in others)
+    held = f"holds {cells.shown(column.texts[row])} in row {row + 1}"
+    count = len(set(column.present) - others)
+    raise Mistake(
+        f"the column {column.name} {held}, among {count:,} different dates of the form {form}; "
+        f"write all in one form; {_words(column, form)} takes it for missing, {as_text} for a class"
+    )
+
+
 def _words(column: Column, kind: str) -> str:
     """The word that says what a column holds, as a shell takes it."""
     return columns.kinds(column.name, kind)
 
 
-def _check(kept: Sequence[Column]) -> list[str]:
-    """Notes on features that may be meant otherwise. Raises Mistake for what none can be."""
+def _check(kept: Sequence[Column], said: Collection[str]) -> list[str]:
+    """Notes on features that may be meant otherwise. Raises Mistake for what none can be.
+
+    said: columns of which it is said what they hold.
+    """
     notes = []
     for column in kept:
         if len(column.missing_rows) == len(column.texts):
@@ -398,6 +426,12 @@ def _check(kept: Sequence[Column]) -> list[str]:
             notes.append(
                 f"{column.present[0]} in the column {column.name} is read with the month first; "
                 f"{_words(column, other)} says otherwise"
+            )
+        if column.kind == "text" and column.name not in said and columns.hardly_repeats(column):
+            notes.append(
+                f"the column {column.name} has {len(set(column.present)):,} different texts, fewer "
+                f"than two rows each: of most nothing can be learned; {_words(column, 'out')} "
+                "leaves it out"
             )
         notes += filter(None, [columns.merged(column)])
         large = None if column.numbers is None else np.abs(column.numbers) > _LARGEST

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from dlrun import shell
 from dlrun.data import Source
 from dlrun.data.tables import cells
-from dlrun.data.tables.columns import FEWEST, Column
+from dlrun.data.tables.columns import EVIDENT, Column, hardly_repeats
 from dlrun.errors import Mistake
 
 TASKS = ("auto", "classification", "regression", "multilabel")
 MOST, EACH = 1000, 5
 """Whole numbers are classes if there are at most `MOST`, with `EACH` samples of each on average."""
 
-_EVIDENT = 20  # at most so many are taken for classes without a warning
 _WHOLE = 2**24  # above, float32 has no fractions: every number looks whole
 _log = logging.getLogger("dlrun")
 
@@ -163,7 +162,7 @@ def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     texts = column.texts
     if task == "auto":
         _refuse_numbers(column, decimal)
-        if column.kind == "date" and column.numbers is not None and _hardly_repeats(column):
+        if column.kind == "date" and column.numbers is not None and hardly_repeats(column):
             return column.numbers, (
                 "holds dates, taken for numbers, days since 1970; data.task=classification takes "
                 "them for classes"
@@ -182,17 +181,12 @@ def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
 def _refuse_names(column: Column) -> None:
     """Raise Mistake where texts are too different to be classes."""
     rows, different = len(column.texts), len(set(column.texts))
-    if _hardly_repeats(column):
+    if hardly_repeats(column):
         raise Mistake(
             f"the column {column.name}, which is to be predicted, has {different:,} different "
             f"texts in {rows:,} rows, fewer than two rows each: nothing can be learned of most; "
             "data.task=classification takes them for classes anyway"
         )
-
-
-def _hardly_repeats(column: Column) -> bool:
-    """Whether there are fewer than two rows of each text."""
-    return len(column.texts) >= FEWEST and 2 * len(set(column.texts)) > len(column.texts)
 
 
 def _refuse_numbers(column: Column, decimal: str) -> None:
@@ -221,7 +215,7 @@ def odd(column: Column, decimal: str) -> set[str]:
     rows = sum(text in meant for text in present)
     most = _most(len(present))
     if not has_fractions(meant):  # labels, perhaps, one of them a word
-        most = max(most, _EVIDENT)
+        most = max(most, EVIDENT)
     if 2 * rows < len(present) or len(meant) <= most:
         return set()
     return {text for text in different if cells.not_number(text, decimal)}
@@ -272,7 +266,7 @@ def say_what_for(source: Source) -> None:
     """Say what `auto` took whole numbers for, where something else may be meant."""
     if source.classes:
         names, found = source.classes, len(source.classes)
-        if found > _EVIDENT and all(map(cells.is_whole, names)):
+        if found > EVIDENT and all(map(cells.is_whole, names)):
             _log.warning(
                 f"y has {found} different whole numbers in {len(source.y)} samples, taken for "
                 "classes; data.task=regression takes them for numbers"

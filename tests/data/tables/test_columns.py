@@ -145,14 +145,54 @@ def test_marks_among_numbers_count_as_missing(tmp_path, caplog):
         assert "'data.columns={b: text}' says otherwise" in said
 
 
+def test_words_among_dates_count_as_missing(tmp_path, caplog):
+    dates = [f"{1 + n % 28}.{1 + n // 28}.2001" for n in range(ROWS)]
+    texts = [*dates[:-2], "open", "-"]
+    path = write(tmp_path, a=fractions(), b=texts, y=["0", "1"] * 20)
+    assert read(path)["b"] == {"kind": "date", "format": "%d.%m.%Y", "absent": 2}
+    [said] = caplog.messages
+    assert said.startswith("the column b holds '-', 'open' among dates, which counts as missing")
+    assert "'data.columns={b: text}' says otherwise" in said
+    few = [*dates[:5], "open"] * 7
+    assert (
+        read(write(tmp_path, a=fractions(), b=few[:ROWS], y=["0", "1"] * 20))["b"]["kind"] == "text"
+    )
+
+
+@pytest.mark.parametrize("other", ["2001-12-24", "99.99.9999", "12/24/2001", "in 2001"])
+def test_dates_of_another_form_are_named(tmp_path, other):
+    dates = [f"{1 + n % 28}.{1 + n // 28}.2001" for n in range(ROWS)]
+    path = write(tmp_path, a=fractions(), b=[*dates[:-2], other, ""], y=["0", "1"] * 20)
+    message = rf"b holds '{other}' in row 39, among 38 different dates of the form %d\.%m\.%Y"
+    with pytest.raises(Mistake, match=message) as raised:
+        read(path)
+    assert "'data.columns={b: %d.%m.%Y}' takes it for missing" in str(raised.value)
+    assert read(path, columns={"b": "%d.%m.%Y"})["b"]["absent"] == 2
+    assert read(path, columns={"b": "text"})["b"]["kind"] == "text"
+
+
+def test_texts_that_hardly_repeat_are_named(tmp_path, caplog):
+    texts = [f"word{n if n < 30 else 0}" for n in range(ROWS)]
+    path = write(tmp_path, a=fractions(), b=texts, y=["0", "1"] * 20)
+    read(path)
+    [said] = caplog.messages
+    assert said.startswith("the column b has 30 different texts, fewer than two rows each")
+    assert said.endswith("'data.columns={b: out}' leaves it out")
+    caplog.clear()
+    read(path, columns={"b": "text"})
+    read(write(tmp_path, a=fractions(), b=texts[:20] * 2, y=["0", "1"] * 20))
+    assert not caplog.records
+
+
 def test_labels_among_which_most_are_numbers_are_texts(tmp_path, caplog):
     texts = [str(i) for i in range(ROWS // 2)] + [f"c{i}" for i in range(10)]
     path = write(tmp_path, a=fractions(), b=[*texts, *texts][:ROWS], y=["0", "1"] * 20)
     assert read(path)["b"]["kind"] == "text"
-    assert not caplog.records, "as many texts as numbers"
+    assert "among" not in caplog.text, "as many texts as numbers"
+    caplog.clear()
     path = write(tmp_path, a=fractions(), b=[*map(str, range(39)), "c1"], y=["0", "1"] * 20)
     assert read(path)["b"]["kind"] == "text"
-    [said] = caplog.messages
+    said, _ = caplog.messages
     assert "holds 'c1' in row 40, among 39 different numbers, and is taken for text" in said
     assert "'data.columns={b: number}' counts what is not a number as missing" in said
 
