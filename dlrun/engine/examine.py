@@ -389,6 +389,8 @@ def _neighbours(run: Run, train: Looked, val: Looked) -> dict[str, float]:
         )
         apart[name] = away[_one_of_each(groups[name][rows]), 0]
         found |= _told(run, name, train.y[known][nearest], split.outputs[rows], split.y[rows])
+    if run.regression:
+        found |= _pooled(found, {"train": len(probes), "val": len(others)})
     here, there = len(apart["train"]), len(apart["val"])
     found["shift"] = _further(apart["val"], apart["train"])
     found["probes"] = 2 * here * there / (here + there)
@@ -468,6 +470,21 @@ def _told(run: Run, name: str, near: Tensor, outputs: Tensor, y: Tensor) -> dict
     found[f"neighbours/{name}"] = float(worse.mean())
     found[f"neighbours/{name}_error"] = error_of_mean(worse)
     return found
+
+
+def _pooled(found: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, float]:
+    """The standard errors of the mean squared errors of both splits, by all samples together.
+
+    As if both were of one distribution, which is to be refuted: of a long tail a small split that
+    happens to have none of it would be as small in its own standard error.
+    """
+    n = sum(counts.values())
+    mean = sum(found[f"labels/{name}"] * count for name, count in counts.items()) / n
+    square = sum(
+        count * (count * found[f"labels/{name}_error"] ** 2 + (found[f"labels/{name}"] - mean) ** 2)
+        for name, count in counts.items()
+    )
+    return {f"labels/{name}_error": math.sqrt(square / n / each) for name, each in counts.items()}
 
 
 def _mixed(count: int) -> Tensor:

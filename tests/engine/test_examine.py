@@ -15,7 +15,7 @@ from dlrun.data.sample import sample
 from dlrun.engine import examine
 from dlrun.engine.evaluate import evaluate, samples
 from dlrun.engine.feed import prepare
-from dlrun.engine.look import some
+from dlrun.engine.look import error_of_mean, some
 from dlrun.recipe import build, compose
 from tests.states import differences
 
@@ -491,3 +491,25 @@ def test_what_is_frozen_or_dropped_by_the_model_itself(train_recipe):
     assert seen["frozen"] == pytest.approx(frozen / (frozen + seen["weights"]))
     assert 0.5 < seen["frozen"] < 1
     assert seen["own_dropout"] == 0.3
+
+
+def test_errors_of_squares_are_those_of_both_splits_together():
+    generator = torch.Generator().manual_seed(0)
+    parts = {"train": 1000, "val": 150}
+    alone = together = 0
+    for _ in range(300):
+        draws = {  # a few of them large, as of rows that lack what tells the target
+            name: 0.1 + 10.0 * (torch.rand(n, generator=generator) < 0.03)
+            for name, n in parts.items()
+        }
+        found = {f"labels/{name}": float(each.mean()) for name, each in draws.items()}
+        found |= {f"labels/{name}_error": error_of_mean(each) for name, each in draws.items()}
+        pooled = examine._pooled(found, parts)
+        spread = torch.cat(list(draws.values())).std(correction=0)
+        for name, count in parts.items():
+            expected = float(spread) / count**0.5
+            assert pooled[f"labels/{name}_error"] == pytest.approx(expected, rel=0.02)
+        apart = found["labels/train"] - found["labels/val"]
+        alone += apart > 3.5 * math.hypot(*(found[f"labels/{name}_error"] for name in parts))
+        together += apart > 3.5 * math.hypot(*pooled.values())
+    assert (alone > 5, together) == (True, 0)
