@@ -411,12 +411,15 @@ def nothing_holds(trained: Trained) -> Iterator[Finding]:
     if "val/loss" not in seen or seen["undecided"] <= 0 or len(losses) < 2:
         return
     train, val, error = _losses(seen)
-    better = seen["undecided"] - val > max(NOISE * seen["undecided"], LIKELY * seen["val/error"])
+    gained = seen["undecided"] - val
+    better = gained > max(NOISE * seen["undecided"], LIKELY * seen["val/error"])
+    # Of few samples, as of a rare class, a gain of this size is neither shown nor refuted.
+    unknown = gained > CLOSE * seen["undecided"]
     # The loss is known badly, but not how much it changes on the same samples.
     ended = losses[-1] - min(losses) > NOISE * seen["undecided"] or nothing_gains(seen)
     memorized = val - train > max(CLOSE * seen["undecided"], SURE * error)
     explained = memorized or shows_more(trained) or learnt_by_heart(trained) is not None
-    if better or explained or not ended or trained.was_high():
+    if better or unknown or explained or not ended or trained.was_high():
         return
     fits = "overfit" if trained.left < 1 - NOISE else "underfit"
     yield Finding(

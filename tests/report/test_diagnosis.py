@@ -763,6 +763,9 @@ def test_validation_that_is_no_better_than_guessing_is_no_good_fit():
     assert one(rising, **untaught).name == "underfit", "of the best weights, before it rose"
     better = found(rising, **noise | {"val/loss": 0.6})
     assert "nothing was learnt" not in better[0].text
+    few = {"undecided": 0.056, "train_eval/loss": 0.0084, "val/loss": 0.0283, "val/error": 0.02}
+    rare = [0.05, 0.03, 0.02, 0.021, 0.02, 0.021]
+    assert found(rare, **few)[0].name == "inconclusive", "three samples of a class decide"
     easy = {"linear": 0.2, "linear/worse": 0.3, "linear/error": 0.02}
     assert "a linear model does better" in found(rising, **untaught, **easy)[0].text
 
