@@ -127,7 +127,7 @@ NAMES: dict[str, tuple[str, str]] = {
         "Humbatova et al. 2021",
     ),
     "input_scale": (
-        "inputs are far from zero mean and unit variance, or a number marks a missing value",
+        "inputs are far from zero mean and unit variance, or some numbers far from all others",
         "LeCun et al. 1998",
     ),
     "dependent_inputs": (
@@ -212,7 +212,7 @@ NAMES: dict[str, tuple[str, str]] = {
         "Goodfellow et al. 2016, 7",
     ),
     "label_noise": (
-        "many labels contradict what the network learns elsewhere",
+        "labels contradict what the network learns elsewhere, or lie far from all others",
         "Zhang et al. 2017",
     ),
     "too_little_data": ("more training data would help most", "Ng 2018"),

@@ -4,7 +4,7 @@ run.py         the plain parts of a run
 transfer.py, freezing.py   weights that it starts from; parameters that are not trained
 preflight.py, loss_sense.py   checks before the training; whether a loss teaches right answers
 near_copies.py, target_leak.py   samples, and inputs, that give the answer away
-sentinel.py    numbers of a table that mark a missing value
+sentinel.py, outlying.py   numbers of a table that mark a missing value, or lie far from all others
 feed.py        a split on the device, preprocessed once where that is possible
 shared.py      what runs on the same data have in common, made once
 batches.py, sampling.py   its mini-batches; the order of the samples in an epoch

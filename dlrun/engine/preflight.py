@@ -23,6 +23,7 @@ from dlrun.engine.loss_sense import loss_sense
 from dlrun.engine.memory import OF_MODULES
 from dlrun.engine.near_copies import near_copies
 from dlrun.engine.noise_scale import noise_scale
+from dlrun.engine.outlying import outlying_inputs, outlying_targets
 from dlrun.engine.run import Run
 from dlrun.engine.sentinel import sentinels
 from dlrun.engine.target_leak import target_leak
@@ -852,7 +853,7 @@ CHECKS = (  # what causes others comes first
     *(label_range, cut_off),
     *(unregistered, symmetric_units, random_in_eval),
     *(leak, near_copies, target_leak, label_noise, class_missing, class_imbalance, fixed_order),
-    *(no_validation, sentinels, input_scale),
+    *(no_validation, outlying_targets, sentinels, outlying_inputs, input_scale),
     *(dead_units, saturated_units, initial_loss, gradients, linear_scaling),
     *(no_gradient, linear_network, wrong_loss, dependent_inputs, ignores_input, unused_inputs),
 )

@@ -37,7 +37,7 @@ def sentinels(seen: Seen) -> Iterator[Finding]:
     # A mark is at an end of its column; most columns have no such value more than a few times.
     ends = torch.stack([(x == x.amin(0)).sum(0), (x == x.amax(0)).sum(0)]).amax(0)
     least = max(FEWEST, SHARE * len(x))
-    numbers = _numbers(data, x.shape[1])
+    numbers = number_columns(data, x.shape[1])
     found = {
         place: marks
         for place in numbers
@@ -89,7 +89,7 @@ def _range(unique: Tensor, counts: Tensor) -> float:
     return float(high - low)
 
 
-def _numbers(data: Data, inputs: int) -> dict[int, str]:
+def number_columns(data: Data, inputs: int) -> dict[int, str]:
     """The columns of numbers, by the places of their inputs."""
     columns = data.reading.get("columns")
     if not columns:
