@@ -1,6 +1,6 @@
 """Numbers of a table that stand for a missing value, such as -999 or 9999."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,10 +21,17 @@ APART = 10.0
 """
 MARKS = 3
 """Marks at either end of a column at most: not asked, unknown, refused."""
+FENCE = 3.0
+"""Interquartile ranges from the lower quartile down to a 0 that is no value (Tukey 1977)."""
+DIFFERENT, TIMES = 10, 5.0
+"""Other values that a column with a 0 or -1 for a missing one has at least, and how many times as
+often as half of them a -1 is there: elsewhere it is one value of several.
+"""
+_NAMED = 3  # columns beside the first
 
 
 def sentinels(seen: Seen) -> Iterator[Finding]:
-    """One exact value in many rows of a column of numbers, far from all others.
+    """One exact value in many rows of a column of numbers, apart from all others.
 
     A column whose other values have no interquartile range, as a flag or rare counts, has none.
     """
@@ -45,25 +52,45 @@ def sentinels(seen: Seen) -> Iterator[Finding]:
     }
     if not found:
         return
-    place, (mark, *_) = next(iter(found.items()))
-    share = float((x[:, place].double() == mark).double().mean())
-    others = f", and so in {len(found) - 1} more" if len(found) > 1 else ""
-    every = sorted({each for marks in found.values() for each in marks})
+    shares = {
+        place: float((x[:, place].double() == mark).double().mean())
+        for place, (mark, *_) in found.items()
+    }
+    (first, share), *more = shares.items()
+    others = "".join(
+        f", {numbers[each]} is {found[each][0]:.7g} in {shares[each]:.1%}"
+        for each, _ in more[:_NAMED]
+    ) + (f", and so in {len(more) - _NAMED} more" if len(more) > _NAMED else "")
+    alone = _alone(x, found)
     yield Finding(
         "input_scale",
         WARN,
-        f"The column {numbers[place]} is {mark:.7g} in {share:.1%} of the rows, far from all its "
-        f"other values{others}: where that stands for a missing value, say so.",
+        f"The column {numbers[first]} is {found[first][0]:.7g} in {share:.1%} of the rows{others}, "
+        "apart from all other values: where that stands for a missing value, say so"
+        f"{'' if alone else ', or leave it empty in the file'}.",
         {"share": share, "columns": float(len(found))},
-        changes={"data.missing": _missing(data, every)}
-        if data.reading.get("columns")
+        changes={"data.missing": _missing(data, alone)}
+        if alone and data.reading.get("columns")
         else {"procedure": "show_data"},
     )
+
+
+def _alone(x: Tensor, found: Mapping[int, Sequence[float]]) -> list[float]:
+    """The marks that no other column has as a value, which data.missing would take, too."""
+    return [
+        mark
+        for mark in sorted({each for marks in found.values() for each in marks})
+        if not any(
+            mark not in found.get(place, ()) and bool((column == mark).any())
+            for place, column in enumerate(x.T)
+        )
+    ]
 
 
 def marked(values: Tensor, least: float) -> list[float]:
     """The values of a column (n,) that stand apart at its ends, each at least so many times.
 
+    They are far from all others, or 0 and -1 below numbers that are never so low.
     Half of the rows have another: of fewer, the few values of a rare count would be a range.
     """
     unique, counts = values.double().unique(return_counts=True)
@@ -78,7 +105,24 @@ def marked(values: Tensor, least: float) -> list[float]:
             if often and gap > APART * _range(rest, times) > 0:
                 found += ends[:taken].tolist()
                 break
+    if _is_below(unique, counts, least) and float(unique[0]) not in found:
+        found.append(float(unique[0]))
     return found
+
+
+def _is_below(unique: Tensor, counts: Tensor, least: float) -> bool:
+    """Whether the lowest value is a whole negative one below none, or 0 far below all others."""
+    mark, rest, times = float(unique[0]), unique[1:], counts[1:]
+    if len(rest) < DIFFERENT or 2 * int(times.sum()) < int(counts.sum()):
+        return False
+    if counts[0] < least:
+        return False
+    if mark < 0:
+        often = float(counts[0]) >= TIMES * float(times.median())
+        return often and mark == round(mark) and float(rest[0]) >= 0
+    wide = _range(rest, times)
+    lower = float(rest[torch.searchsorted(times.cumsum(0), 0.25 * times.sum())])
+    return mark == 0 and min(lower - FENCE * wide, float(rest[0]) - wide) > 0
 
 
 def _range(unique: Tensor, counts: Tensor) -> float:

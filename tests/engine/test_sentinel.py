@@ -21,11 +21,26 @@ def with_marks(column, *marks, many=20):
 
 
 @pytest.mark.parametrize(
-    "marks", [(-999,), (9999,), (-1e6,), (9998, 9999), (-999, 9999), (-9, 8888, 9999)]
+    "marks", [(-999,), (9999,), (-1e6,), (9998, 9999), (-999, 9999), (9, 8888, 9999)]
 )
 @pytest.mark.parametrize("column", [NORMAL.clamp(min=0), NORMAL.clamp(min=0).round()])
 def test_marks_at_either_end_are_found(column, marks):
-    assert sorted(marked(with_marks(column, *marks), 10)) == [each for each in marks if each != -9]
+    assert sorted(marked(with_marks(column, *marks), 10)) == [each for each in marks if each != 9]
+
+
+@pytest.mark.parametrize(
+    ("column", "mark"),
+    [
+        (NORMAL.clamp(min=0).round(), -1.0),
+        (torch.randint(0, 100, (1000,), generator=GENERATOR).float(), -9.0),
+        (NORMAL.exp2().log(), -1.0),
+        ((NORMAL / 2 + 75).round(), 0.0),  # a pressure
+    ],
+)
+def test_a_mark_below_numbers_that_are_never_so_low(column, mark):
+    column = column.abs() if mark else column
+    assert marked(with_marks(column, mark, many=80), 10) == [mark]
+    assert marked(with_marks(column, mark, many=5), 10) == []
 
 
 @pytest.mark.parametrize("many", [200, 400])
@@ -49,11 +64,25 @@ def test_many_marks_do_not_hide_themselves(many):
         with_marks(NORMAL, -999.0, many=4),  # outliers
         torch.randint(0, 7, (1000,), generator=GENERATOR).float(),
         torch.ones(1000),
+        torch.poisson(torch.full((1000,), 4.0), generator=GENERATOR) - 1,
+        torch.randint(-1, 2, (1000,), generator=GENERATOR).float(),
+        with_marks(NORMAL.clamp(min=0), 0.0, many=100),  # rooms of houses that have none
+        with_marks(NORMAL, -1.0, many=100),  # some are negative
         torch.distributions.Cauchy(0.0, 1.0).icdf(torch.linspace(0.001, 0.999, 1000)).round(),
     ],
 )
 def test_a_sound_column_has_no_mark(column):
     assert marked(column, 10) == []
+
+
+def test_a_value_of_another_column_is_not_proposed_for_missing(tmp_path, compose_recipe):
+    rows = [f"{0 if n % 20 == 0 else 100 + n % 31},{n % 7},{n % 2}" for n in range(400)]
+    file = tmp_path / "t.csv"
+    file.write_text("\n".join(["pressure,b,y", *rows]))
+    source = arrays.arrays(str(file), "y", cache=str(tmp_path / "cache"))
+    [one] = sentinels(Seen(build.build(compose_recipe(), split.make(source))))
+    assert "column pressure is 0 in " in one.text
+    assert one.changes == {"procedure": "show_data"}
 
 
 @pytest.mark.parametrize("absent", [False, True])
