@@ -23,6 +23,10 @@ _IDENTIFIES = re.compile(
     r"(id|key|index|idx|row|(row|record|sample|subject|case|item|product|order|user|customer"
     r"|client|person|patient|passenger|guest|image|u|uu|gu)id|row(index|key|num|number))"
 )
+_CASE = re.compile(
+    r"(patient|subject|participant|person|customer|client|user|household|student|pupil|animal"
+    r"|mouse|site|donor)s?[ _.-]?(id|nr|no|num|number|code|name)?|(.*[ _.-])?id"
+)
 _FAR = 1000  # times their spread; nearer to 0 float32 has digits enough
 _COARSE = 256  # as many different numbers are enough to learn from
 _UNNAMED = re.compile(r"Unnamed: [0-9.]+")  # what pandas calls a column without a name
@@ -237,6 +241,19 @@ def _identifies(column: Column, decimal: str, named_so: bool) -> str:
     if named_so or any(map(is_padded, texts)):
         return "its whole numbers are different in every row"
     return ""
+
+
+def names_cases(column: Column) -> bool:
+    """Whether a column says of which patient, customer, ... each row is, several rows of each.
+
+    By its name. Few cases may be all that there are: then they tell something of new rows.
+    """
+    present = column.present
+    numbers = column.numbers
+    different = len(set(present))
+    whole = numbers is None or (np.isnan(numbers) | (numbers == np.round(numbers))).all()
+    says = _CASE.fullmatch(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column.name).lower())
+    return bool(says) and whole and EVIDENT < different <= len(present) / 2
 
 
 def hardly_repeats(column: Column) -> bool:

@@ -103,7 +103,7 @@ def read_table(
         kept, more, why = _choose(kept, found[target], decimal, file.nameless, said)
         notes += more
         out |= why
-    notes += _check(kept, said)
+    notes += _check(kept, said, groups is not None)
     values = {each.name: sorted(set(_filled(each))) for each in kept if each.kind == "text"}
     return Table(
         x=np.stack([_as_numbers(each, values.get(each.name)) for each in kept], 1),
@@ -412,10 +412,10 @@ def _words(column: Column, kind: str) -> str:
     return columns.kinds(column.name, kind)
 
 
-def _check(kept: Sequence[Column], said: Collection[str]) -> list[str]:
+def _check(kept: Sequence[Column], said: Collection[str], grouped: bool) -> list[str]:
     """Notes on features that may be meant otherwise. Raises Mistake for what none can be.
 
-    said: columns of which it is said what they hold.
+    said: columns of which it is said what they hold. grouped: whether another one makes groups.
     """
     notes = []
     for column in kept:
@@ -427,6 +427,8 @@ def _check(kept: Sequence[Column], said: Collection[str]) -> list[str]:
                 f"{column.present[0]} in the column {column.name} is read with the month first; "
                 f"{_words(column, other)} says otherwise"
             )
+        if not grouped and column.name not in said and columns.names_cases(column):
+            notes.append(_on_cases(column))
         if column.kind == "text" and column.name not in said and columns.hardly_repeats(column):
             notes.append(
                 f"the column {column.name} has {len(set(column.present)):,} different texts, fewer "
@@ -440,6 +442,17 @@ def _check(kept: Sequence[Column], said: Collection[str]) -> list[str]:
             held = f"holds {cells.shown(column.texts[row])} in row {row + 1}"
             raise Mistake(f"the column {column.name} {held}; numbers end at {_LARGEST:.2g}")
     return notes
+
+
+def _on_cases(column: Column) -> str:
+    """A note on a feature that says of which case each row is."""
+    cases = len(set(column.present))
+    group = shell.quote(shell.setting("data.group", column.name))
+    return (
+        f"the column {column.name} seems to name {cases:,} cases of several rows each: where new "
+        f"rows will be of others, {group} keeps those of each in one split; "
+        f"{_words(column, 'text')} takes it for names all the same"
+    )
 
 
 def _filled(column: Column) -> list[str]:

@@ -184,6 +184,28 @@ def test_texts_that_hardly_repeat_are_named(tmp_path, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("name", ["patient", "Customer No", "userId", "store_id"])
+@pytest.mark.parametrize("written", ["P{}", "{}"])
+def test_cases_of_several_rows_are_named(tmp_path, caplog, name, written):
+    cases = [written.format(7 * (n % 25) + 1) for n in range(75)]
+    named = {name: cases, "a": (fractions() * 2)[:75], "y": ["0", "1", "1"] * 25}
+    path = write(tmp_path, **named)
+    read(path)
+    [said] = caplog.messages
+    assert said.startswith(f"the column {name} seems to name 25 cases of several rows each")
+    assert "data.group=" in said
+    caplog.clear()
+    read(path, columns={name: "text"})
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["heat_index", "family_size", "humid", "patients_seen"])
+def test_other_numbers_are_no_cases(tmp_path, caplog, name):
+    counts = [str(n % 25) for n in range(75)]
+    read(write(tmp_path, **{name: counts, "a": (fractions() * 2)[:75], "y": ["0", "1", "1"] * 25}))
+    assert not caplog.records
+
+
 def test_labels_among_which_most_are_numbers_are_texts(tmp_path, caplog):
     texts = [str(i) for i in range(ROWS // 2)] + [f"c{i}" for i in range(10)]
     path = write(tmp_path, a=fractions(), b=[*texts, *texts][:ROWS], y=["0", "1"] * 20)
