@@ -414,7 +414,7 @@ def nothing_holds(trained: Trained) -> Iterator[Finding]:
     gained = seen["undecided"] - val
     better = gained > max(NOISE * seen["undecided"], LIKELY * seen["val/error"])
     # Of few samples, as of a rare class, a gain of this size is neither shown nor refuted.
-    unknown = gained > CLOSE * seen["undecided"]
+    unknown = gained > CLOSE * seen["undecided"] or _knows_more(seen)
     # The loss is known badly, but not how much it changes on the same samples.
     ended = losses[-1] - min(losses) > NOISE * seen["undecided"] or nothing_gains(seen)
     memorized = val - train > max(CLOSE * seen["undecided"], SURE * error)
@@ -432,6 +432,16 @@ def nothing_holds(trained: Trained) -> Iterator[Finding]:
         {"train": train, "val": val, "undecided": seen["undecided"]},
         changes={"procedure": "show_data"},
     )
+
+
+def _knows_more(seen: Mapping[str, float]) -> bool:
+    """Whether the metric beside the loss is better than guessing on validation, beyond chance.
+
+    The loss need not be: it punishes a few answers that are wrong and sure more than all others.
+    """
+    better = {"val/accuracy": 1, "val/mae": -1} if "guess" in seen else {}
+    gains = [sign * (seen[key] - seen["guess"]) for key, sign in better.items() if key in seen]
+    return any(gain > LIKELY * seen.get("val/metric_error", math.inf) for gain in gains)
 
 
 def cut_short(trained: Trained) -> Iterator[Finding]:

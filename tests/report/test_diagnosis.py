@@ -766,6 +766,10 @@ def test_validation_that_is_no_better_than_guessing_is_no_good_fit():
     few = {"undecided": 0.056, "train_eval/loss": 0.0084, "val/loss": 0.0283, "val/error": 0.02}
     rare = [0.05, 0.03, 0.02, 0.021, 0.02, 0.021]
     assert found(rare, **few)[0].name == "inconclusive", "three samples of a class decide"
+    sure = noise | {"val/accuracy": 0.75, "guess": 0.53, "val/metric_error": 0.069}
+    assert not any("nothing was learnt" in each.text for each in found(rising, **sure))
+    chance = sure | {"val/accuracy": 0.65}
+    assert "nothing was learnt" in found(rising, **chance)[0].text
     easy = {"linear": 0.2, "linear/worse": 0.3, "linear/error": 0.02}
     assert "a linear model does better" in found(rising, **untaught, **easy)[0].text
 
