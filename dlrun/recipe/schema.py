@@ -13,7 +13,7 @@ from typing import Any
 
 from dlrun import duration
 from dlrun.errors import Mistake
-from dlrun.shell import shown
+from dlrun.shell import shown, spelled
 
 SEVERAL = ("preprocessing", "augmentation", "metric", "regularization")
 """The groups that take several options at once; each option lies under its own name."""
@@ -258,7 +258,8 @@ def problems(values: Mapping[str, Any]) -> Iterator[str]:
     for key, right in _unfit(values):
         value = values[key]  # -1 becomes -1.0 where a setting is of floats
         whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
-        yield f"{key}={shown(int(value) if whole else value)}: {right}"
+        value = int(value) if whole else value
+        yield f"{key}={spelled(value) if isinstance(value, dict) else shown(value)}: {right}"
 
 
 def target_error(value: Any) -> float | None:

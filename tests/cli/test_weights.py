@@ -219,7 +219,7 @@ WRONG = [
     ("freeze=[1] unfreeze_at=soon", "unfreeze_at=soon", "'5 epochs' or '200 steps' or 10%"),
     ("unfreeze_at=3", "unfreeze_at=3", "say what, with freeze=[backbone]"),
     ("lr_of={nope:3}", "lr_of.nope=3: no parameter", "there are head"),
-    ("lr_of={head:0}", "lr_of={'head': 0}", "factors above 0"),
+    ("lr_of={head:0}", "lr_of={head:0}: write", "factors above 0"),
     ("lr_of={head:fast}", "lr_of=", "factors above 0"),
     ("lr_of=10", "lr_of=10", "{head: 10}"),
     ("layer_decay=1.5", "layer_decay=1.5", "at most 1"),
