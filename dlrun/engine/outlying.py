@@ -102,7 +102,7 @@ def _wide(x: Tensor) -> list[int]:
     """Places of columns (n, columns) that may hold what is so far away; cheap, as most do not.
 
     A share p of the rows at TIMES the distance of all others is √(1/(p + 1/TIMES²)) or more
-    standard deviations away.
+    standard deviations away; a tenth less is asked for, as the median is not the mean.
     """
     if len(x) < FEWEST:
         return []

@@ -1,6 +1,7 @@
 """What many recipes have in common, made once."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -15,6 +16,7 @@ def once(make: Callable[[str, Any], T]) -> Callable[[str, Any], T]:
     """
     made: dict[str, T] = {}
 
+    @wraps(make)
     def found(key: str, value: Any) -> T:
         said = repr((key, value))
         if said not in made:
@@ -23,5 +25,4 @@ def once(make: Callable[[str, Any], T]) -> Callable[[str, Any], T]:
             made[said] = make(key, value)
         return made[said]
 
-    found.__doc__ = make.__doc__
     return found
