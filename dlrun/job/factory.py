@@ -160,6 +160,23 @@ def complete(
             session.draw(directory)
 
 
+def examine(config: DictConfig, kept: Record, session: Session) -> bool:
+    """Say of a run that has ended without a verdict how well it fits; gives whether it can be had.
+
+    config: its recipe. A point of a sweep that is not exported, a fold, a bag, a member of an
+    ensemble end without.
+    """
+    from dlrun.job.training import trained
+
+    whole = record.read_status(kept.directory).get("status") == record.FINISHED
+    if not whole or config.preflight == "off" or "examined" in kept.info:
+        return False
+    found = trained(config, kept.directory, session)
+    if found is not None:
+        _diagnose(found[0], kept, kept.points()[-1]["step"], config, session)
+    return found is not None
+
+
 def draw(config: DictConfig, directory: Path, session: Session) -> None:
     """Draw what is still to be drawn of a procedure's record and of its runs, and deliver it."""
     info = record.read_json(directory / "run.json")

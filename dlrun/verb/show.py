@@ -8,9 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dlrun import record, shell
+from dlrun.console import screen
 from dlrun.errors import Mistake
-from dlrun.recipe import resume
+from dlrun.recipe import compose, resume
 from dlrun.record import Record
+from dlrun.report import findings
 from dlrun.verb.asked import Asked
 from dlrun.verb.opened import Opened, opened, trained_record
 
@@ -49,10 +51,11 @@ def _drawn_before(directory: Path, why: str) -> Path | None:
 
 def _drawn(asked: Asked, directory: Path) -> tuple[Path | None, str]:
     """Draw all figures, and write the page; what is to be said of those that are not there."""
-    with opened(asked, str(directory)) as made, kept(made):
+    with opened(asked, str(directory)) as made, kept(made) as own:
         from dlrun.report import figures, run_page
 
         _measure(made)
+        _examine(made, own)
         figures.draw(directory, whole=True)
         _look_inside(made)
         page = run_page.write(directory)
@@ -77,6 +80,16 @@ def _measure(made: Opened) -> None:
 
     if not made.changed:
         keep_validation(made.run, made.directory, made.data)
+
+
+def _examine(made: Opened, own: Record) -> None:
+    """Say how well the run fits, where its training has not."""
+    from dlrun.job import factory
+
+    recipe = compose.copied(made.recorded)
+    recipe.preflight = resume.of(made.directory).recipe.preflight
+    if not made.changed and factory.examine(recipe, own, made.session):
+        findings.show(screen.console("stderr"), record.findings_of(made.directory))
 
 
 def _look_inside(made: Opened) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from dlrun import record
 from dlrun.__main__ import main
@@ -65,6 +66,43 @@ def test_what_it_draws_goes_to_mlflow(tmp_path, monkeypatch):
     [artifacts] = Path("outputs").glob(f"artifacts/**/{found['run_id']}/artifacts")
     for name in ("report.html", "figures/filters.png", "figures/mistakes.png"):
         assert (artifacts / name).read_bytes() == (run / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-m", "seed=0,1", "optimizer.lr=1e-5"),
+        ("procedure=ensemble", "procedure.seeds=2", "optimizer.lr=1e-5"),
+    ],
+    ids=["sweep", "members"],
+)
+def test_of_a_run_that_ended_without_a_verdict_it_makes_one(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "epochs=8", "tracking=none", "threads=1"]) == 0
+    trained = [run for run in record.all_runs("outputs") if (run / "checkpoints").exists()]
+    alone = next(run for run in trained if not record.findings_of(run))
+    seed = OmegaConf.load(alone / "recipe.yaml").seed
+    capsys.readouterr()
+    assert main(["show", alone.name]) == 0
+    [found] = record.findings_of(alone)
+    assert found.name == "rate_too_low"
+    said = capsys.readouterr().err
+    assert found.text in said
+    assert f"\n  {found.command}\n" in said
+    assert f"seed={seed}" in found.command
+    assert found.text.partition("%")[0] in (alone / "report.html").read_text()
+    assert main(["show", alone.name]) == 0
+    assert found.text not in capsys.readouterr().err  # it is known
+
+
+def test_without_checks_it_makes_no_verdict(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*SHORT, "optimizer.lr=1e-5"]) == 0
+    capsys.readouterr()
+    assert main(["show"]) == 0
+    [run] = record.all_runs("outputs")
+    assert not record.findings_of(run)
+    assert "rate_too_low" not in capsys.readouterr().err
 
 
 def test_it_opens_the_page(runs, monkeypatch):
