@@ -80,11 +80,21 @@ def _make(path: Path) -> None:
     for stale in path.parent.glob(f".{path.name}.*.part*"):  # left by a process that was killed
         stale.unlink()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    store = SqlAlchemyStore(engine_uri(f"sqlite:///{part}"), artifacts(path))
+    event.listen(Engine, "connect", _synchronize_never)  # each of some fifty migrations would wait
+    try:
+        store = SqlAlchemyStore(engine_uri(f"sqlite:///{part}"), artifacts(path))
+    finally:
+        event.remove(Engine, "connect", _synchronize_never)
     store.engine.dispose()
     with closing(sqlite3.connect(part)) as database:
         database.execute("PRAGMA journal_mode=WAL")  # readers and a writer don't block each other
+    with part.open("rb+") as file:
+        os.fsync(file)
     part.replace(path)
+
+
+def _synchronize_never(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 def _experiment(client: MlflowClient, name: str, location: str | None = None) -> str:

@@ -19,6 +19,20 @@ def test_a_fresh_database_is_made_whole(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_only_what_is_being_made_does_not_wait_for_the_disk(tmp_path, monkeypatch):
+    levels, real = [], store.SqlAlchemyStore
+
+    def watched(*where):
+        made = real(*where)
+        with made.engine.connect() as connection:
+            levels.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
+        return made
+
+    monkeypatch.setattr(store, "SqlAlchemyStore", watched)
+    store.connect(f"sqlite:///{tmp_path}/x.db", "mine")
+    assert levels == [0, 2]  # off while its tables are made, and full as ever from then on
+
+
 def test_a_failed_migration_leaves_no_database(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space")
