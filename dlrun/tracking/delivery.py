@@ -270,12 +270,14 @@ class Delivery:
             recipe = bounds.read_yaml(path) if path.exists() else ""
         except ValueError as error:
             raise ValueError(f"{path} {error}") from None
-        if (self._described.get("info"), self._described.get("recipe")) == (info, recipe):
+        told = self._described.get("info", {})
+        if (told, self._described.get("recipe")) == (info, recipe):
             self._described["stamp"] = stamp
             return
+        said = (told.get("choices"), self._described.get("recipe")) == (info.get("choices"), recipe)
         known, self._known = self._asked(), None  # where this fails they are asked for anew
         for limit in (entries.VALUE_LIMIT, 500, 250):  # older servers accept less
-            params = entries.params(recipe, info.get("choices"), limit)
+            params = {} if said else entries.params(recipe, info.get("choices"), limit)
             tags = entries.tags(info)
             for key, value in params.items():  # MLflow allows no param to change
                 if known.params.get(key, value) != value:

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from dlrun import record
-from dlrun.tracking import artifacts, cursor, store
+from dlrun.tracking import artifacts, cursor, entries, store
 from dlrun.tracking.delivery import Delivery
 
 
@@ -417,6 +417,19 @@ def test_a_changed_param_of_a_resumed_run_becomes_a_tag(begin, deliver, database
     assert found.data.params["epochs"] == "3"
     assert found.data.params["new"] == "1"
     assert found.data.tags["resumed.epochs"] == "40"
+
+
+def test_a_recipe_that_stays_is_taken_apart_once(begin, database, monkeypatch):
+    client, experiment = store.connect(database, "dlrun")
+    asked, real = [], entries.params
+    monkeypatch.setattr(entries, "params", lambda *a: asked.append(a) or real(*a))
+    run = begin(1)
+    delivery = Delivery(client, experiment, run.directory)
+    for changed in ({}, {"found": 1}, {"choices": {"optimizer": "adam"}}):
+        run.update(**changed)
+        delivery.deliver(live=True)
+    assert len(asked) == 2  # choices are params too
+    assert client.get_run(delivery.run_id).data.params["optimizer"] == "adam"
 
 
 def test_one_process_at_a_time_delivers_a_run(begin):
