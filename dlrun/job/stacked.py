@@ -20,6 +20,7 @@ from dlrun.procedure import BuiltRun, Training
 from dlrun.procedure.train import conclude
 from dlrun.recipe import identity
 from dlrun.recipe.schema import AUTO, OFF
+from dlrun.tracking import imports
 
 if TYPE_CHECKING:
     from dlrun.engine.run import Run
@@ -212,7 +213,7 @@ def _begin(
         return not (apart(begun[0].built.run, run) if begun else unfit(run))
 
     id = token_hex(8)
-    with record.durable_together():
+    with record.durable_together(), imports.quick():  # what is built stays, so no garbage is made
         for each in wanted:
             end = ends.enter_context(ExitStack())
             among = Among(id, len(wanted), fits, screen.show(len(begun)))

@@ -388,16 +388,19 @@ _no_cache: Callable[[], dict[str, Any]] = partial(defaultdict, dict)
 
 
 def _duplicate(node: Any, parent: Any) -> Any:
-    copy, about = (object.__new__(type(each)) for each in (node, node._metadata))
-    vars(about).update(vars(node._metadata))
-    about.flags = None if about.flags is None else {**about.flags}
-    about.resolver_cache = deepcopy(about.resolver_cache) if about.resolver_cache else _no_cache()
-    vars(copy).update(vars(node) | {"_metadata": about, "_parent": parent})
-    content = vars(node).get("_content")  # that of a leaf is a value, which does not change
+    had = node._metadata
+    about, copy = object.__new__(type(had)), object.__new__(type(node))
+    about.__dict__.update(had.__dict__)
+    about.flags = None if had.flags is None else {**had.flags}
+    about.resolver_cache = deepcopy(had.resolver_cache) if had.resolver_cache else _no_cache()
+    own = copy.__dict__
+    own.update(node.__dict__)
+    own["_metadata"], own["_parent"] = about, parent
+    content = own.get("_content")  # that of a leaf is a value, which does not change
     if isinstance(content, dict):
-        copy.__dict__["_content"] = {key: _duplicate(each, copy) for key, each in content.items()}
+        own["_content"] = {key: _duplicate(each, copy) for key, each in content.items()}
     elif isinstance(content, list):
-        copy.__dict__["_content"] = [_duplicate(each, copy) for each in content]
+        own["_content"] = [_duplicate(each, copy) for each in content]
     return copy
 
 
