@@ -34,11 +34,13 @@ class Siblings:
         self._progress.end()
 
     def step(self, step: int, epoch: float, samples_per_second: float) -> None:
-        """A few times a second, of each."""
-        live = self._progress.console.is_terminal
-        if step == self._step or not (live or monotonic() - self._said >= _PAUSE):
+        """A few times a second, of each; the first one tells of all."""
+        if step == self._step:
             return
-        self._step, self._said = step, monotonic()
+        self._step = step
+        if not self._progress.console.is_terminal and monotonic() - self._said < _PAUSE:
+            return
+        self._said = monotonic()
         total, epochs = self._total, self._total / self._per_epoch
         count = len(self._scores)
         parts = [

@@ -28,7 +28,6 @@ from dlrun.engine.run import Run
 from dlrun.engine.state import Standing, State, Window, capture, load_best_weights
 from dlrun.engine.step import SingleStep, Step
 from dlrun.errors import Interrupted, OutOfTime
-from dlrun.optimizer import Observing
 from dlrun.record import Record
 from dlrun.record.files import WRITERS
 
@@ -301,8 +300,8 @@ def _judge(member: Member, state: State, step: Step, number: int, values: dict[s
             standing.best_averaged = bool(averages(run))
             standing.best = step.weights(number)
         run.schedule.observe(score)
-        if isinstance(run.optimizer, Observing):
-            run.optimizer.observe(score)
+        if hears := getattr(run.optimizer, "observe", None):  # `Observing`, asked a tenth as long
+            hears(score)
         if run.schedule.returns() and standing.best is not None:
             run.model.load_state_dict(standing.best)
             step.forget(number)

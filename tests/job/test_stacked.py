@@ -1,5 +1,6 @@
 """Runs of a procedure that train at once come to what they come to one after another."""
 
+import gc
 import os
 import signal
 
@@ -148,3 +149,18 @@ def test_a_stack_holds_no_more_files_open_than_it_may(tmp_path, monkeypatch, sta
     monkeypatch.chdir(tmp_path)
     assert main([*COMMON, "procedure=ensemble", "procedure.seeds=4", "sweep.stack=8"]) == 0
     assert stacks == [2, 2]
+
+
+def test_old_garbage_is_looked_for_before_and_after(tmp_path, monkeypatch, stacks):
+    usual, real, seen = gc.get_threshold(), StackedStep.measure, []
+
+    def watched(step, *split):
+        seen.append(gc.get_threshold())
+        return real(step, *split)
+
+    monkeypatch.setattr(StackedStep, "measure", watched)
+    monkeypatch.chdir(tmp_path)
+    words = ("procedure=ensemble", "procedure.seeds=3", "sweep.stack=3", "epochs=1")
+    assert main([*words, "tracking=none", "threads=1"]) == 0
+    assert seen[0] == (*usual[:2], 2**30)
+    assert gc.get_threshold() == usual
