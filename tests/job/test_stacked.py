@@ -152,15 +152,9 @@ def test_a_stack_holds_no_more_files_open_than_it_may(tmp_path, monkeypatch, sta
 
 
 def test_old_garbage_is_looked_for_before_and_after(tmp_path, monkeypatch, stacks):
-    usual, real, seen = gc.get_threshold(), StackedStep.measure, []
-
-    def watched(step, *split):
-        seen.append(gc.get_threshold())
-        return real(step, *split)
-
-    monkeypatch.setattr(StackedStep, "measure", watched)
+    usual, told = gc.get_threshold(), []
+    monkeypatch.setattr(gc, "set_threshold", lambda *values: told.append((values, [*stacks])))
     monkeypatch.chdir(tmp_path)
     words = ("procedure=ensemble", "procedure.seeds=3", "sweep.stack=3", "epochs=1")
     assert main([*words, "tracking=none", "threads=1"]) == 0
-    assert seen[0] == (*usual[:2], 2**30)
-    assert gc.get_threshold() == usual
+    assert told == [((*usual[:2], 2**30), []), (usual, [3])]
