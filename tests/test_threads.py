@@ -13,6 +13,7 @@ from dlrun import preprocessing, record
 from dlrun.__main__ import main, wait_briefly
 from dlrun.engine import device
 from dlrun.engine.device import worthwhile
+from dlrun.stack import StackedStep
 
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 SHORT = ("tracking=none", "epochs='2 steps'", "test=false")
@@ -29,6 +30,15 @@ def here(tmp_path, monkeypatch):
 def threads(here: Path) -> int:
     directory = record.find(here / "outputs", "last")
     return int(json.loads((directory / "run.json").read_text())["threads"])
+
+
+def points(here: Path) -> list[object]:
+    """What the runs have recorded, without the clock."""
+    return [
+        {key: value for key, value in point["values"].items() if not key.startswith("time/")}
+        for run in record.all_runs(here / "outputs")
+        for point in record.read_points(run)
+    ]
 
 
 def claim(here: Path, count: object) -> None:
@@ -131,3 +141,34 @@ def test_it_is_settled_before_torch_is_imported():
     command = [sys.executable, "-c", code]
     ended = subprocess.run(command, env=unset, capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["10000", "False"]
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        ([], 3),  # 16 times 0.3 million
+        (["threads=2"], 2),
+    ],
+)
+def test_runs_at_once_have_those_of_all_their_operations(here, monkeypatch, words, count):
+    real, seen = StackedStep.__call__, set()
+
+    def watched(step, *args):
+        seen.add(torch.get_num_threads())
+        return real(step, *args)
+
+    monkeypatch.setattr(StackedStep, "__call__", watched)
+    many = ["-m", "seed=range(0,16)", "sweep.stack=16", *SHORT]
+    assert main([*many, *words]) == 0
+    assert seen == {count}
+    found = points(here)
+    (here / "again").mkdir()
+    monkeypatch.chdir(here / "again")
+    assert main([*many, "threads=1"]) == 0
+    assert seen == {count, 1}
+    assert points(here / "again") == found, "each sum is one thread's"
+
+
+def test_runs_at_once_leave_the_others_their_threads(here):
+    assert main(["-m", "seed=range(0,16)", "sweep.stack=16", *SHORT]) == 0
+    assert threads(here) == torch.get_num_threads() == 1

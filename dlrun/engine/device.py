@@ -87,6 +87,17 @@ def worthwhile(operations: int, most: int) -> int:
     return max(1, min(most, math.ceil(operations / _SHARE)))
 
 
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Inside, torch has so many CPU threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def keep_threads(recorded: int | None, typed: bool) -> None:
     """Go on with as many threads as a run was trained with so far; others change its sums.
 

@@ -159,7 +159,8 @@ def decide(group: Sequence[Wanted], asked: int | str) -> Decision:
         room = worth.room(runs[0])
         if len(runs) < 2 or room < 2:
             return Decision(1, why="memory is short" if room < 2 else "they have no like")
-        gain = worth.gain(runs)
+        lab = group[0].lab
+        gain = worth.gain(runs, worth.threads(runs, lab.config.threads, lab.session.cores))
     except Exception:  # is said by the one that it is about, when it is about to train
         return Decision(1, why="one of them can't be built")
     if gain < worth.LEAST:
@@ -244,9 +245,10 @@ def _begin(
 
 def _trained(begun: Sequence["_Begun"], screen: Siblings) -> Iterator[Ended]:
     """Train what has begun."""
+    from dlrun.engine import device
     from dlrun.engine.step import SingleStep
     from dlrun.engine.train import Member, train_together
-    from dlrun.stack import StackedStep
+    from dlrun.stack import StackedStep, worth
 
     runs = [each.built.run for each in begun]
     state = _state(begun)
@@ -262,8 +264,12 @@ def _trained(begun: Sequence["_Begun"], screen: Siblings) -> Iterator[Ended]:
     )
     step = StackedStep(runs) if len(runs) > 1 else SingleStep(runs[0])
     left = {id(member): each for member, each in zip(members, begun, strict=True)}
+    training, lab = train_together(members, state, step), begun[0].wanted.lab
     try:
-        for leaving in train_together(members, state, step):
+        while left:
+            at_once = [each.built.run for each in left.values()]
+            with device.threads(worth.threads(at_once, lab.config.threads, lab.session.cores)):
+                leaving = next(training)
             with record.durable_together():
                 ended = [left.pop(id(member)).concluded(member) for member in leaving]
             yield from ended

@@ -8,6 +8,7 @@ from time import perf_counter
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
+from dlrun.engine import device
 from dlrun.engine.feed import free_memory
 from dlrun.engine.run import Run
 from dlrun.engine.step import SingleStep, Step
@@ -19,13 +20,24 @@ _SHARE = 0.5  # of the free memory that a stack may take
 _COPIES = 8  # of the weights: a gradient, what the update remembers, the best, a checkpoint
 
 
-def gain(runs: Sequence[Run]) -> float:
+def threads(runs: Sequence[Run], asked: int | None, cores: int | None) -> int:
+    """CPU threads of runs at once: as many as one network with all their operations keeps busy.
+
+    asked: by the recipe. cores: that there are for it; None for all.
+    """
+    lengths = runs[0].lengths
+    operations = min(lengths.batch_size, len(runs[0].train.rows)) * runs[0].flops * len(runs)
+    return asked or device.worthwhile(operations, cores or device.CORES)
+
+
+def gain(runs: Sequence[Run], threads: int) -> float:
     """How many times as fast the runs train at once as one after another.
 
     By the medians of a few steps of both ways, in turn, with their share of the validations. The
-    runs are used up.
+    runs are used up. threads: of the CPU, for all at once; alone a run has those that are set.
     """
-    alone, together = _Timed(SingleStep(runs[0]), runs[:1]), _Timed(StackedStep(runs), runs)
+    alone = _Timed(SingleStep(runs[0]), runs[:1], torch.get_num_threads())
+    together = _Timed(StackedStep(runs), runs, threads)
     for _ in range(_STEPS):
         alone.step()
         together.step()
@@ -57,12 +69,13 @@ def room(run: Run) -> int:
 class _Timed:
     """Steps that are timed one by one."""
 
-    def __init__(self, step: Step, runs: Sequence[Run]) -> None:
+    def __init__(self, step: Step, runs: Sequence[Run], threads: int) -> None:
         for run in runs:
             run.model.train()
             if run.modes is not None:
                 run.modes.train()
         self._step, self._run, self._factors = step, runs[0], [1.0] * len(runs)
+        self._threads = threads
         self._groups = (group for epoch in count() for group in step.batches(step.rows(epoch), 0))
         self._times: list[float] = []
 
@@ -83,8 +96,8 @@ class _Timed:
         return found
 
     def _lasts(self, work: Callable[[], object]) -> float:
-        begun = perf_counter()
-        work()
-        if self._run.device.type == "cuda":
-            torch.cuda.synchronize(self._run.device)
-        return perf_counter() - begun
+        with device.threads(self._threads):
+            begun = perf_counter()
+            work()
+            device.synchronize(self._run.device)
+            return perf_counter() - begun
