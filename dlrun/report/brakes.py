@@ -40,10 +40,10 @@ def brake(trained: Trained) -> Reason | None:
 
 def _impatient(trained: Trained) -> Reason | None:
     """Early stopping, by what it has seen within less than an epoch."""
-    patience = _patience(trained)
     last = trained.points[-1]
-    if patience is None or not last["epoch"]:
+    if not trained.patience or not last["epoch"]:
         return None
+    patience = duration.parse(trained.patience)
     steps = max(1, round(last["step"] / last["epoch"]))
     if patience.unit in ("%", "seconds") or patience.steps(steps) >= steps:
         return None
@@ -51,13 +51,6 @@ def _impatient(trained: Trained) -> Reason | None:
     clause += f"{patience}, less than an epoch"
     more = {"regularization.early_stopping.patience": f"{PATIENCE} epochs"}
     return "still_improving", clause, more
-
-
-def _patience(trained: Trained) -> duration.Duration | None:
-    """That of early stopping, where it has ended the training."""
-    rules = trained.recipe.get("regularization") or {}
-    patience = (rules.get("early_stopping") or {}).get("patience")
-    return duration.parse(patience) if trained.seen.get("stopped") and patience else None
 
 
 def _frozen(trained: Trained) -> Reason | None:
@@ -75,7 +68,7 @@ def _frozen(trained: Trained) -> Reason | None:
 
 def _averaged(trained: Trained) -> Reason | None:
     """An average of the weights that lags behind those that the training has measured."""
-    seen, rules = trained.seen, trained.recipe.get("regularization") or {}
+    seen, rules = trained.seen, trained.rules
     known = [
         p["values"] for p in trained.points if {"train/loss", "val/loss"} <= p["values"].keys()
     ]
@@ -93,7 +86,7 @@ def _averaged(trained: Trained) -> Reason | None:
 
 def _followed(trained: Trained) -> Reason | None:
     """Slow weights of lookahead that hardly follow those that the optimizer moves."""
-    rule = (trained.recipe.get("regularization") or {}).get("lookahead") or {}
+    rule = trained.rules.get("lookahead") or {}
     share = float(rule.get("share", 1.0))
     if share * CUT >= 1:
         return None
@@ -160,7 +153,7 @@ def _clipped(trained: Trained) -> Reason | None:
 
 def _smoothed(trained: Trained) -> Reason | None:
     """Label smoothing with which even a perfect fit leaves much of the cross-entropy: -log q."""
-    rules = trained.recipe.get("regularization") or {}
+    rules = trained.rules
     rule, equal = rules.get("label_smoothing") or {}, trained.seen.get("undecided/equal", 0.0)
     amount, classes = float(rule.get("amount", 0.0)), trained.seen.get("outputs", 1.0)
     if not amount or not math.isclose(equal, math.log(classes), rel_tol=0.01):  # another loss

@@ -319,10 +319,10 @@ def train_mode_differs(trained: Trained) -> Iterator[Finding]:
         yield from _tiny_batches(trained)
     # Of averages that are still near those they began with any difference is a consequence.
     elif running - batch > (chance if updates < 1 else max(GAP * seen["undecided"], chance)):
-        if "dropout" in (trained.recipe.get("regularization") or {}):
+        if "dropout" in trained.rules:
             yield _variance_shift(trained)
             return
-        own = "batch_norm" in (trained.recipe.get("regularization") or {})
+        own = "batch_norm" in trained.rules
         change = {"regularization.batch_norm.momentum": 0.1} if own else {"epochs": longer(trained)}
         yield Finding(
             "train_mode_differs",
@@ -372,7 +372,7 @@ def _tiny_batches(trained: Trained) -> Iterator[Finding]:
 def _variance_shift(trained: Trained) -> Finding:
     """Dropout in training changes the variances that batch norm averages (Li et al. 2019)."""
     batch, running = trained.seen["train_mode"], trained.seen["train_mode_before"]
-    kept = [key for key in trained.recipe["regularization"] if key != "dropout"]
+    kept = [key for key in trained.rules if key != "dropout"]
     return Finding(
         "too_much_regularization",
         WARN,
@@ -387,7 +387,7 @@ def _variance_shift(trained: Trained) -> Finding:
 def died(trained: Trained) -> Iterator[Finding]:
     """Most units of a layer are dead, and were not before the training."""
     seen, left = trained.seen, trained.left
-    thinned = [key for key in trained.recipe.get("regularization") or {} if key not in HARMLESS]
+    thinned = [key for key in trained.rules if key not in HARMLESS]
     explained = trained.had("dead_units", "label_range") or blames_the_recipe(trained)
     if seen["dead"] >= DEAD and not explained and (left > GAP or not thinned):
         yield Finding(
@@ -674,7 +674,7 @@ def simpler_would_do(trained: Trained) -> Iterator[Finding]:
     if "linear" not in seen or linear or seen["linear/worse"] < 0:
         return
     if seen["linear/error"] <= CLOSE * max(seen["linear"], CLOSE):
-        rules = list(trained.recipe.get("regularization") or {})
+        rules = list(trained.rules)
         # The one that was measured has no penalty and no noise; and it is refused batch norm.
         kept = [rule for rule in rules if rule in HARMLESS and rule != "batch_norm"]
         fewer: dict[str, Any] = {"regularization": kept or "none"} if kept != rules else {}
@@ -713,7 +713,7 @@ def noisy(trained: Trained) -> Iterator[Finding]:
 def plateau(trained: Trained) -> Iterator[Finding]:
     """Validation has not got better for the second half of the training, or longer."""
     scored = [p for p in trained.points if "val/loss" in p["values"]]
-    rules = list(trained.recipe.get("regularization") or {})
+    rules = list(trained.rules)
     if len(scored) < 6 or "early_stopping" in rules:
         return
     best = min(scored, key=lambda point: float(point["values"]["val/loss"]))

@@ -55,6 +55,17 @@ class Trained:
         return [point["values"][key] for point in self.points if key in point["values"]]
 
     @property
+    def rules(self) -> Mapping[str, Any]:
+        """The regularizers of the recipe, by name."""
+        return self.recipe.get("regularization") or {}
+
+    @property
+    def patience(self) -> Any:
+        """That of early stopping, as written, where it has ended the training; else None."""
+        rule = self.rules.get("early_stopping") or {}
+        return rule.get("patience") if self.seen.get("stopped") else None
+
+    @property
     def left(self) -> float:
         """The share of an undecided network's loss that is left on training samples.
 
@@ -150,7 +161,7 @@ def restrained(trained: Trained) -> list[str]:
     scored = [point["epoch"] for point in trained.points if "val/loss" in point["values"]]
     stops = scored and min(scored) + PATIENCE < max(scored)
     more = ["l2", "early_stopping"] if stops else ["l2"]
-    return sorted({*(trained.recipe.get("regularization") or {}), *more})
+    return sorted({*trained.rules, *more})
 
 
 def longer(trained: Trained) -> Any:

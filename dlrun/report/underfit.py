@@ -191,9 +191,8 @@ def _why(left: float, trained: Trained) -> Reason:
         return _too_low(trained, "each of these steps gains far more than one of the training")
     if left <= UNEXPLAINED and (narrow := _too_narrow(trained)) is not None:
         return narrow
-    patience = (recipe.get("regularization") or {}).get("early_stopping", {}).get("patience")
-    if seen.get("stopped") and patience:
-        changes = {"regularization.early_stopping.patience": duration.times(patience, 10)}
+    if trained.patience:
+        changes = {"regularization.early_stopping.patience": duration.times(trained.patience, 10)}
         clause = "early stopping ended the training too soon; give it more patience"
         return "still_improving", clause, changes
     if _tried_in_vain(seen):
@@ -251,7 +250,7 @@ def _restraint(trained: Trained, sure: bool) -> Reason | None:
     sure: whether it is known that something does; else a small weight decay is none.
     """
     recipe, changes = trained.recipe, dict[str, Any]()
-    chosen = list(recipe.get("regularization") or {})
+    chosen = list(trained.rules)
     rules = [key for key in chosen if key not in HARMLESS]
     rules += [key for key in chosen if key == "max_norm" and trained.seen.get(key, 0.0) > HELD]
     decay = float((recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
@@ -314,7 +313,7 @@ def _exploded(trained: Trained) -> bool:
 
     Where units are dropped in training, its loss is of thinned networks: then validation's.
     """
-    thinned = "dropout" in (trained.recipe.get("regularization") or {})
+    thinned = "dropout" in trained.rules
     losses = trained.values("val/loss") if thinned else []
     losses = losses or trained.values("train/loss")
     return exploded(max(losses, default=0.0), trained.begun)
