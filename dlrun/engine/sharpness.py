@@ -5,12 +5,11 @@ the Edge of Stability: it rises until it is about 2/lr, beyond which gradient de
 diverge along that direction.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from math import isfinite, nan
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dlrun.engine import signal
@@ -30,7 +29,12 @@ def sharpness(run: Run, seen: Seen) -> float:
     In training mode and single precision, with the same random numbers every time. Raises
     RuntimeError where the model cannot be differentiated twice.
     """
-    with untouched(run), torch.enable_grad(), _differentiable_twice(run.model):
+    with (
+        untouched(run),
+        torch.enable_grad(),
+        sdpa_kernel(SDPBackend.MATH),  # here and there the way whose gradient has a gradient, too
+        without_cudnn(run.model),
+    ):
         torch.manual_seed(0)
         run.model.train()
         loss = run.objective(run.model(seen.x), seen.y)
@@ -108,10 +112,3 @@ def _largest(
     others = torch.tensor(beside, dtype=torch.float64)
     values, vectors = torch.linalg.eigh(matrix + torch.diag(others, 1) + torch.diag(others, -1))
     return values, off * float(vectors[-1, -1].abs())
-
-
-@contextmanager
-def _differentiable_twice(model: nn.Module) -> Iterator[None]:
-    """Inside, attention and recurrent layers take the way whose gradient has a gradient, too."""
-    with sdpa_kernel(SDPBackend.MATH), without_cudnn(model):
-        yield
