@@ -257,7 +257,7 @@ def unregistered(seen: Seen) -> Iterator[Finding]:
     with torch.enable_grad(), evaluation(model):
         outputs = seen.run.uncompiled(seen.x[:_MIXED])
     ours = {id(weight) for weight in model.parameters()}
-    met = [getattr(node, "variable", None) for node in signal.nodes(outputs)]
+    met = [getattr(node, "variable", None) for node in signal.behind(outputs.grad_fn)]
     strange = [weight for weight in met if weight is not None and id(weight) not in ours]
     if strange:
         count = sum(weight.numel() for weight in strange)
@@ -863,7 +863,7 @@ def last_function(seen: Seen) -> str:
     """What autograd calls the last function of the model that changes values."""
     with torch.enable_grad(), evaluation(seen.run.model):
         out = seen.run.uncompiled(seen.x[:_MIXED])
-    names = (node.name() for node in signal.nodes(out))
+    names = (node.name() for node in signal.behind(out.grad_fn))
     return next((n for n in names if not any(part in n for part in REARRANGES)), "")
 
 

@@ -71,11 +71,6 @@ def same_sign(sums: Iterable[float], signed: float) -> float:
     return (1 + sum(map(abs, sums)) / signed) / 2 if signed else math.nan
 
 
-def nodes(outputs: Tensor) -> Iterator[Any]:
-    """The functions of the graph behind outputs, from the outputs back; each once."""
-    return behind(outputs.grad_fn)
-
-
 def behind(start: Any) -> Iterator[Any]:
     """A function of a graph and all before it, the nearest first; each once."""
     waiting, seen = [start], set()
@@ -94,7 +89,7 @@ def activations(outputs: Tensor) -> list[Activations]:
 
 def nonlinearities(outputs: Tensor) -> Iterator[tuple[Any, Tensor]]:
     """The functions behind outputs that saturate or rectify, and what they gave; the last first."""
-    for node in nodes(outputs):
+    for node in behind(outputs.grad_fn):
         if node.name() in SATURATES or node.name() in RECTIFIES:
             kept = getattr(node, "_saved_result", None)
             if isinstance(kept, Tensor) and kept.dim() > 1:
