@@ -313,12 +313,13 @@ def without_network(run: Run, answers: Sequence[Tensor]) -> dict[str, float]:
     if run.regression:
         [answer] = answers
         return found | {"guess": float(run.metric_sum(answer.expand_as(y), y)) / len(y)}
-    shares = _shares(run)
-    theirs = torch.bincount(y.cpu(), minlength=run.data.outputs) / len(y)
+    targets, many = run.data.train.y[run.data.train.rows], run.data.outputs
+    shares = torch.bincount(targets, minlength=many) / len(targets)
+    theirs = torch.bincount(y.cpu(), minlength=many) / len(y)
     right = float((y == int(shares.argmax())).float().mean())
     apart = float((shares - theirs).abs().sum() / 2)
     equal = float(run.loss(answers[1].expand(len(y), -1), y))
-    errors = _by_chance(shares.double() * len(run.data.train), theirs.double() * len(y))
+    errors = _by_chance(shares.double() * len(targets), theirs.double() * len(y))
     found |= {"classes": apart, "classes/errors": errors}
     return found | {"undecided/equal": equal, "guess": right}
 
@@ -355,12 +356,6 @@ def constants(run: Run) -> list[Tensor]:
     return [best_constant(run.loss, each.to(run.device), outputs) for each in targets]
 
 
-def _shares(run: Run) -> Tensor:
-    """(classes,) How much of the training split each class is."""
-    train = run.data.train
-    return torch.bincount(train.y[train.rows], minlength=run.data.outputs) / len(train)
-
-
 @torch.no_grad()
 def _neighbours(run: Run, train: Looked, val: Looked) -> dict[str, float]:
     """Nearest neighbours among training samples: distances, and labels against the network's.
@@ -369,7 +364,10 @@ def _neighbours(run: Run, train: Looked, val: Looked) -> dict[str, float]:
     others are their neighbours. None is a neighbour of its own group, or of itself; a group gives
     one distance, as its samples are not independent of each other.
     """
-    splits = [(split, _looked_at(split)) for split in (run.data.train, run.data.val)]
+    splits = [
+        (split, sample(split, SAMPLES, seed=0).sort().values)  # the rows that `some` gives
+        for split in (run.data.train, run.data.val)
+    ]
     inputs = dict(zip(("train", "val"), _unfitted(run, *splits), strict=True))
     groups = {name: _groups(run, rows) for name, (_, rows) in zip(inputs, splits, strict=True)}
     order = _mixed(len(train.y))
@@ -395,11 +393,6 @@ def _neighbours(run: Run, train: Looked, val: Looked) -> dict[str, float]:
     found["shift"] = _further(apart["val"], apart["train"])
     found["probes"] = 2 * here * there / (here + there)
     return found
-
-
-def _looked_at(split: Split) -> Tensor:
-    """The rows of the samples that `some` gives of a split."""
-    return sample(split, SAMPLES, seed=0).sort().values
 
 
 def _groups(run: Run, rows: Tensor) -> Tensor:
