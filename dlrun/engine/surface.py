@@ -89,14 +89,14 @@ def surface(run: Run, data: Data, seed: int = 0, report: Report | None = None) -
         )
 
 
-def directions(run: Run, seed: int, count: int = 2) -> list[dict[torch.nn.Parameter, Tensor]]:
-    """Random directions for each weight, every filter as long as the weight's own.
+def directions(run: Run, seed: int) -> list[dict[torch.nn.Parameter, Tensor]]:
+    """Two random directions for each weight, every filter as long as the weight's own.
 
     A filter is what makes one unit: a row of a matrix, a kernel with all its input channels.
     """
     generator = make_generator(_DIRECTION, seed, 0)
     own = [weight for each in weights(run.model).values() for weight in each]
-    return [{weight: _like(weight.detach(), generator) for weight in own} for _ in range(count)]
+    return [{weight: _like(weight.detach(), generator) for weight in own} for _ in range(2)]
 
 
 def _like(weight: Tensor, generator: torch.Generator) -> Tensor:
