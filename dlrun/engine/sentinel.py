@@ -8,6 +8,7 @@ from torch import Tensor
 from dlrun.data import Data
 from dlrun.data.sample import sample
 from dlrun.data.tables.cells import MISSING
+from dlrun.data.tables.shown import origins
 from dlrun.engine.look import Seen
 from dlrun.finding import WARN, Finding
 
@@ -138,9 +139,10 @@ def number_columns(data: Data, inputs: int) -> dict[int, str]:
     columns = data.reading.get("columns")
     if not columns:
         return {place: str(place + 1) for place in range(inputs)}
-    numbers = {column["name"] for column in columns if column["kind"] == "number"}
     return {
-        place: name for place, name in enumerate(data.columns) if place < inputs and name in numbers
+        place: name
+        for place, (name, column) in enumerate(zip(data.columns, origins(columns), strict=True))
+        if column["kind"] == "number" and name == column["name"]  # no flag
     }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dlrun.data import Data
 from dlrun.data.sample import sample
+from dlrun.data.tables.shown import origins
 from dlrun.engine.look import Seen
 from dlrun.finding import WARN, Finding
 
@@ -88,25 +89,16 @@ class _Column:
 
 def _columns(x: Tensor, data: Data) -> list[_Column]:
     """Each input by itself, and each text, which has several, as the number of its word."""
-    names = data.columns or tuple(f"column {place + 1}" for place in range(x.shape[1]))
-    texts = [c["name"] for c in data.reading.get("columns", ()) if c["kind"] == "text"]
-    numbers = [c["name"] for c in data.reading.get("columns", ()) if c["kind"] != "text"]
-    found, taken = [], set()
-    for text in texts:
-        own = [f"{text} is missing", f"{text} is rare"]
-        places = [
-            place
-            for place, name in enumerate(names)
-            if place >= len(numbers) and (name.startswith(f"{text}=") or name in own)
-        ]
-        taken.update(places)
-        if places:
+    table = data.reading.get("columns", ())
+    names = [column["name"] for column in origins(table)] or data.columns
+    names = names or [f"column {place + 1}" for place in range(x.shape[1])]
+    found = []
+    for text in (column["name"] for column in table if column["kind"] == "text"):
+        if places := [place for place, name in enumerate(names) if name == text]:
             found.append(_Column(text, x[:, places].argmax(1).double(), tuple(places)))
-    for place, name in enumerate(names):
-        if place not in taken:
-            whole = name.removesuffix(" is missing")
-            found.append(_Column(whole if whole in numbers else name, x[:, place], (place,)))
-    return found
+    taken = {column.name for column in found}
+    single = ((place, name) for place, name in enumerate(names) if name not in taken)
+    return found + [_Column(name, x[:, place], (place,)) for place, name in single]
 
 
 def _one_hot_or_centred(y: Tensor) -> Tensor:

@@ -16,6 +16,14 @@ _DAY = 24 * 60 * 60  # seconds
 _STEPS = (_DAY, 60 * 60, 60, 1)  # that times are written in
 
 
+def origins(columns: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The column that each input of a table is made of, in the order of `encode.names`."""
+    numbers = [column for column in columns if column["kind"] != "text"]
+    flags = [column for column in numbers if column["flag"]]
+    texts = [column for column in columns if column["kind"] == "text"]
+    return [*numbers, *flags, *(one for one in texts for _ in [*one["kept"], *one["rare"]])]
+
+
 def as_written(
     x: NDArray[np.float32], columns: Sequence[Mapping[str, Any]]
 ) -> tuple[list[str], NDArray[np.str_]]:
