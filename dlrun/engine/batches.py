@@ -135,11 +135,5 @@ def _madvise() -> Callable[[int, int, int], int]:
 
 def grouped(samples: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     """Mini-batches in lists of `size`; the last list may be shorter."""
-    group: list[Batch] = []
-    for batch in samples:
-        group.append(batch)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+    left = iter(samples)
+    return iter(lambda: list(islice(left, size)), [])
