@@ -504,15 +504,11 @@ def _moved(train: Tensor, val: Tensor) -> dict[str, float]:
 
 def _ranks(x: Tensor) -> Tensor:
     """Ranks in each column, from -1/2 to 1/2; of equal values the mean of theirs (Kendall 1945)."""
-    ordered, rows = x.T.sort(1)
-    place = torch.arange(len(x)).expand_as(rows)
-    new = torch.ones_like(rows, dtype=torch.bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    first = torch.where(new, place, 0).cummax(1).values
-    last = new.roll(-1, 1).flip(1)
-    after = (len(x) - torch.where(last, place, 0).cummax(1).values).flip(1)
-    means = (first + after).double() / (2 * len(x)) - 0.5
-    return torch.empty_like(means).scatter_(1, rows, means).T
+    means = []
+    for column in x.T:
+        _, place, counts = column.unique(return_inverse=True, return_counts=True)
+        means.append((2 * counts.cumsum(0) - counts)[place])
+    return (torch.stack(means).double() / (2 * len(x)) - 0.5).T
 
 
 def _principal(x: Tensor, count: int) -> Tensor:
