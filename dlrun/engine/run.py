@@ -173,12 +173,13 @@ class Run:
 
     def facts(self) -> dict[str, Any]:
         """What the record says of the run beside its recipe."""
-        splits = self.data.splits
+        splits, on_gpu = self.data.splits, self.device.type == "cuda"
+        gpu = torch.cuda.get_device_name(self.device) if on_gpu else ""
         known: dict[str, Any] = {"layers": self._layers()} if "layers" in self.watch else {}
         known |= {"weights": self.began} if self.began else {}
         known |= {"frozen": self.frozen.facts()} if self.frozen else {}
         return known | {
-            "device": _device_name(self.device),
+            "device": f"{self.device} ({gpu})" if gpu else str(self.device),
             "threads": torch.get_num_threads(),
             **self._size(),
             "flops": self.flops,
@@ -218,12 +219,6 @@ class Run:
         """The class of each module, by its name."""
         modules = self.model.named_modules()
         return {name or "model": type(module).__name__ for name, module in modules}
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return str(device)
 
 
 @dataclass(frozen=True)
