@@ -80,7 +80,8 @@ def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list
     fixed = [
         word
         for word in sweep.overrides
-        if shell.key(word) not in taken and _room(shell.key(word)) not in _OF_THE_SWEEP
+        if (key := shell.key(word)) not in taken
+        and key.replace("/", ".").partition(".")[0] not in _OF_THE_SWEEP
     ]
     return [*fixed, *(word for key, word in words.items() if key not in new)]
 
@@ -88,7 +89,3 @@ def _recipe(sweep: Sweep, words: Mapping[str, str], more: Iterable[str]) -> list
 def _directories(sweep: Sweep) -> list[str]:
     """The words that say where recipes are, as in the sweep's own command."""
     return shell.config_dirs(shlex.split(sweep.command))
-
-
-def _room(key: str) -> str:
-    return key.replace("/", ".").partition(".")[0]

@@ -76,17 +76,15 @@ def of_points(points: list[dict[str, Any]]) -> list[Panel]:
     found = []
     for statistic in PANELS:
         mine = [key for key in keys if key.rpartition("/")[2] == statistic]
-        courses = {_layer(key): curve(points, key) for key in mine}
+        courses = {
+            key.removeprefix("layer/").rpartition("/")[0]: curve(points, key) for key in mine
+        }
         if statistic in _USUAL:
             usual = {_USUAL[statistic]}
             courses = {name: course for name, course in courses.items() if {*course[1]} - usual}
         if courses:
             found.append(Panel(statistic, courses))
     return found
-
-
-def _layer(key: str) -> str:
-    return key.removeprefix("layer/").rpartition("/")[0]
 
 
 def _heat_map(panels: Sequence[Panel], kinds: Mapping[str, str]) -> "Figure":

@@ -68,8 +68,8 @@ def underfit(trained: Trained) -> Iterator[Finding]:
         said += ", and ten nearest neighbours do better on validation"
     elif _worse_than_linear(seen):
         said += ", and a linear model does better on validation"
-    elif left <= UNEXPLAINED or _is_all_there_is(trained):
-        return
+    elif left <= UNEXPLAINED or (left <= NOTHING and nothing_gains(seen)):
+        return  # little is left, or all has been learnt that anything finds
     elif (by_heart := learnt_by_heart(trained)) is not None:
         yield by_heart
         return
@@ -96,11 +96,6 @@ def better_without(trained: Trained) -> bool:
         return False  # that so few are mended would not be beyond chance
     gained = seen["trial/before"] - seen["trial/after"]
     return gained > max(GAIN * seen["trial/before"], LIKELY * seen["trial/error"])
-
-
-def _is_all_there_is(trained: Trained) -> bool:
-    """Whether the network has learnt something, and nothing that was tried does any better."""
-    return trained.left <= NOTHING and nothing_gains(trained.seen)
 
 
 def nothing_gains(seen: Mapping[str, float]) -> bool:
