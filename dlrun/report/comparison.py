@@ -72,14 +72,15 @@ def changes(
 
 
 def draw(runs: Sequence[tuple[str, Sequence[Path]]], path: Path) -> None:
-    """Draw the headline metric and the loss of runs, validation strong, training pale.
+    """Draw what the first run monitors and the loss of runs, validation strong, training pale.
 
     runs: by their names in the legend; those of one name have one look.
     """
     from matplotlib.figure import Figure
 
-    first = runs[0][1][0]
-    keys = _keys(first)
+    info = record.read_json(runs[0][1][0] / "run.json")
+    monitor, metrics = str(info.get("monitor", "val/loss")), known(info.get("metrics"))
+    keys = list(dict.fromkeys([monitor.rpartition("/")[2], "loss"]))  # the second have all
     legend = 0.25 * len(runs) + 0.15
     height = 2.6 * len(keys) + 0.2 + legend
     figure = Figure(figsize=(6.4, height))
@@ -99,7 +100,7 @@ def draw(runs: Sequence[tuple[str, Sequence[Path]]], path: Path) -> None:
             (line,) = axes.plot(epochs, values, color=colour, linestyle=dash, **style)
             everything += [*values, *pale[1]]
             handles.setdefault(name, line)
-        metric = known(record.read_json(first / "run.json").get("metrics")).get(key)
+        metric = metrics.get(key)
         if wants_log(metric, everything):
             logarithmic(axes)
         whole_numbers(axes)
@@ -119,9 +120,3 @@ def draw(runs: Sequence[tuple[str, Sequence[Path]]], path: Path) -> None:
 def _strong(points: list[dict[str, Any]], key: str) -> Curve:
     found = curve(points, f"val/{key}")
     return found if found[0] else curve(points, f"train/{key}")
-
-
-def _keys(directory: Path) -> list[str]:
-    """What is drawn: what the first run monitors, and the loss, which all have."""
-    monitor = str(record.read_json(directory / "run.json").get("monitor", "val/loss"))
-    return list(dict.fromkeys([monitor.rpartition("/")[2], "loss"]))
