@@ -73,9 +73,9 @@ def histograms(found: Sequence[Histogram], title: str, path: Path) -> None:
         axes = figure.add_axes((box[0] / WIDE, box[1] / height, size[0] / WIDE, size[1] / height))
         counts, edges = np.asarray(each["counts"]), np.asarray(each["edges"])
         axes.stairs(counts / max(counts.max(), 1), edges, fill=True, color=BLUE)
-        zeros = f"\n{each['zeros']:.0%} are 0" if each["zeros"] > 0.005 else ""
-        if zeros:
-            axes.text(0.97, 0.95, zeros.strip(), transform=axes.transAxes, fontsize=7,
+        if each["zeros"] > 0.005:
+            zeros = f"{each['zeros']:.0%} are 0"
+            axes.text(0.97, 0.95, zeros, transform=axes.transAxes, fontsize=7,
                       ha="right", va="top", color=GREY)  # fmt: skip
         name = short(f"{each['layer']} {each['kind']}", round(14 * cell))
         axes.set_title(name, fontsize=7.5, pad=3)
