@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dlrun import record
+from dlrun import record, shell
 from dlrun.finding import Finding
 from dlrun.record import test_set
 from dlrun.record.sweep import Sweep, read
@@ -53,7 +53,7 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
             show(sweep, shares, findings, console)
         if warning := _tested(sweep, outputs):
             console.print(warning, soft_wrap=True)
-    console.print(Text.assemble(("report: ", "dim"), str(_near(path))), soft_wrap=True)
+    console.print(Text.assemble(("report: ", "dim"), shell.near(path.absolute())), soft_wrap=True)
     return path
 
 
@@ -123,9 +123,3 @@ def _table(sweep: Sweep, rows: int) -> Table:
     for place, row in enumerate(cells):
         table.add_row(*map(Text, row), style="" if place else "bold")
     return table
-
-
-def _near(path: Path) -> Path:
-    """The path as seen from here, if it is below."""
-    here, path = Path.cwd(), path.absolute()
-    return path.relative_to(here) if path.is_relative_to(here) else path
