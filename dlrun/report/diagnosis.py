@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import Any
 
 from dlrun.finding import FAIL, NOTE, WARN, Finding, exploded, jump
+from dlrun.report.brakes import Reason
 from dlrun.report.known import (
     CLOSE,
     DEAD,
@@ -309,79 +310,53 @@ def train_mode_differs(trained: Trained) -> Iterator[Finding]:
     if "train_mode" not in seen:
         return
     batch, running = seen["train_mode"], seen["train_mode_before"]
-    updates = trained.points[-1]["step"] * seen["train_mode_momentum"]
+    if (found := _misfit(trained, batch, running)) is not None:
+        name, said, changes = found
+        numbers = {"train_mode": batch, "evaluation": running}
+        yield Finding(name, WARN, said, numbers, changes=changes)
+
+
+def _misfit(trained: Trained, batch: float, running: float) -> Reason | None:
+    """Why the losses of training samples differ, by mini-batches and by running averages."""
+    seen, steps = trained.seen, trained.points[-1]["step"]
+    updates = steps * seen["train_mode_momentum"]
     chance = SURE * seen["train_eval/error"]
+    much = max(GAP * seen["undecided"], chance)
+    same = f"On the same training samples the loss is {batch:.3g} where batch norm normalizes by "
     if updates < CAUGHT_UP and seen["train_mode_momentum"] >= QUICK:
-        # The training was too short for any average.
-        if running - batch > chance:
-            yield _too_few_updates(trained)
-    elif batch - running > max(GAP * seen["undecided"], chance) and trained.left > GAP:
-        yield from _tiny_batches(trained)
-    # Of averages that are still near those they began with any difference is a consequence.
-    elif running - batch > (chance if updates < 1 else max(GAP * seen["undecided"], chance)):
-        if "dropout" in trained.rules:
-            yield _variance_shift(trained)
-            return
-        own = "batch_norm" in trained.rules
-        change = {"regularization.batch_norm.momentum": 0.1} if own else {"epochs": longer(trained)}
-        yield Finding(
-            "train_mode_differs",
-            WARN,
-            f"On the same training samples the loss is {batch:.3g} where batch norm normalizes by "
-            f"mini-batches, and {running:.3g} by its running averages, as in evaluation: these "
-            "averages lag behind, or mini-batches are too small.",
-            {"train_mode": batch, "evaluation": running},
-            changes=change,
+        if not running - batch > chance:  # The training was too short for any average.
+            return None
+        said = (
+            f"The training had {steps} updates, too few even for batch norm's running averages: by "
+            f"these the loss on the same training samples is {running:.3g}, by mini-batches "
+            f"{batch:.3g}; train longer, or with smaller mini-batches."
         )
-
-
-def _too_few_updates(trained: Trained) -> Finding:
-    """Even batch norm's averages, which follow within some thirty updates, have had too few."""
-    batch, running = trained.seen["train_mode"], trained.seen["train_mode_before"]
-    return Finding(
-        "still_improving",
-        WARN,
-        f"The training had {trained.points[-1]['step']} updates, too few even for batch norm's "
-        f"running averages: by these the loss on the same training samples is {running:.3g}, by "
-        f"mini-batches {batch:.3g}; train longer, or with smaller mini-batches.",
-        {"train_mode": batch, "evaluation": running},
-        changes={"epochs": longer(trained)},
-    )
-
-
-def _tiny_batches(trained: Trained) -> Iterator[Finding]:
-    """Batch norm by a few samples adds more noise than the network can learn through (Wu, He 2018).
-
-    Only where they can be more: of larger ones it is not noise.
-    """
-    batch, running = trained.seen["train_mode"], trained.seen["train_mode_before"]
-    size = trained.recipe.get("batch_size")
-    if not isinstance(size, int) or size >= ENOUGH:
-        return
-    yield Finding(
-        "train_mode_differs",
-        WARN,
-        f"On the same training samples the loss is {batch:.3g} where batch norm normalizes by "
-        f"mini-batches of {size}, as in training, and {running:.3g} by its running averages: of "
-        "so few samples mean and variance are mostly noise.",
-        {"train_mode": batch, "evaluation": running},
-        changes={"batch_size": ENOUGH},
-    )
-
-
-def _variance_shift(trained: Trained) -> Finding:
-    """Dropout in training changes the variances that batch norm averages (Li et al. 2019)."""
-    batch, running = trained.seen["train_mode"], trained.seen["train_mode_before"]
-    kept = [key for key in trained.rules if key != "dropout"]
-    return Finding(
-        "too_much_regularization",
-        WARN,
-        f"On the same training samples the loss is {batch:.3g} where batch norm normalizes by "
-        f"mini-batches, and {running:.3g} by its running averages: dropout changes the variances "
-        "that these average, and evaluation is without it; use less dropout.",
-        {"train_mode": batch, "evaluation": running},
-        changes={"regularization": kept or "none"},
-    )
+        return "still_improving", said, {"epochs": longer(trained)}
+    if batch - running > much and trained.left > GAP:
+        # More noise than the network can learn through (Wu, He 2018); of larger ones it is none.
+        size = trained.recipe.get("batch_size")
+        if not isinstance(size, int) or size >= ENOUGH:
+            return None
+        said = (
+            f"{same}mini-batches of {size}, as in training, and {running:.3g} by its running "
+            "averages: of so few samples mean and variance are mostly noise."
+        )
+        return "train_mode_differs", said, {"batch_size": ENOUGH}
+    # Of averages that are still near those they began with any difference is a consequence.
+    if not running - batch > (chance if updates < 1 else much):
+        return None
+    same += f"mini-batches, and {running:.3g} by its running averages"
+    if "dropout" in trained.rules:  # which changes the variances (Li et al. 2019)
+        said = (
+            f"{same}: dropout changes the variances that these average, and evaluation is without "
+            "it; use less dropout."
+        )
+        kept = [key for key in trained.rules if key != "dropout"]
+        return "too_much_regularization", said, {"regularization": kept or "none"}
+    own = "batch_norm" in trained.rules
+    change = {"regularization.batch_norm.momentum": 0.1} if own else {"epochs": longer(trained)}
+    said = f"{same}, as in evaluation: these averages lag behind, or mini-batches are too small."
+    return "train_mode_differs", said, change
 
 
 def died(trained: Trained) -> Iterator[Finding]:
