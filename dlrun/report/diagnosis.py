@@ -90,7 +90,8 @@ def diagnose(
     found: list[Finding] = []
     explanations = (
         *(contradicted_loss, label_noise, wrong_validation, distribution_shift),
-        *(train_mode_differs, no_shares, overshot, died, nothing_holds, memorized),
+        *(train_mode_differs, no_shares),  # for all others guessing has a loss above 0
+        *(overshot, died, nothing_holds, memorized),
         *(underfit, cut_short, thrown, overfit, validation_easier, good_fit),
     )
     for explanation in explanations:
@@ -383,7 +384,7 @@ def nothing_holds(trained: Trained) -> Iterator[Finding]:
     the inputs tell the target.
     """
     seen, losses = trained.seen, trained.values("val/loss")
-    if "val/loss" not in seen or seen["undecided"] <= 0 or len(losses) < 2:
+    if "val/loss" not in seen or len(losses) < 2:
         return
     train, val, error = _losses(seen)
     gained = seen["undecided"] - val
@@ -443,7 +444,7 @@ def thrown(trained: Trained) -> Iterator[Finding]:
     training loss alone shows it badly: its first mean is also of the untrained network.
     """
     undecided = trained.seen["undecided"]
-    if "val/loss" not in trained.seen or undecided <= 0:
+    if "val/loss" not in trained.seen:
         return
     later = [point for point in trained.points if point["epoch"] >= 1]
     highest = {
@@ -508,7 +509,7 @@ def _worse_than_guessing(trained: Trained) -> bool:
 def overfit(trained: Trained) -> Iterator[Finding]:
     """Validation leaves much more of the undecided loss than training, or more than all of it."""
     seen = trained.seen
-    if "val/loss" not in seen or seen["undecided"] <= 0:
+    if "val/loss" not in seen:
         return
     train, val, error = _losses(seen)
     gap = (val - train) / seen["undecided"]
@@ -527,7 +528,7 @@ def overfit(trained: Trained) -> Iterator[Finding]:
 def validation_easier(trained: Trained) -> Iterator[Finding]:
     """Validation leaves clearly less of the undecided loss than training."""
     seen = trained.seen
-    if "val/loss" not in seen or seen["undecided"] <= 0:
+    if "val/loss" not in seen:
         return
     train, val, error = _losses(seen)
     if _easier(seen):
@@ -544,7 +545,7 @@ def validation_easier(trained: Trained) -> Iterator[Finding]:
 def good_fit(trained: Trained) -> Iterator[Finding]:
     """Validation is as good as training; or nobody can tell, and how many samples would."""
     seen = trained.seen
-    if "val/loss" not in seen or seen["undecided"] <= 0:
+    if "val/loss" not in seen:
         return
     train, val, error = _losses(seen)
     near = CLOSE * seen["undecided"]
