@@ -173,8 +173,9 @@ class Seen:
 
     @cached_property
     def layers(self) -> list[tuple[str, nn.Parameter]]:
-        """The weights that are trained and mix units, the first layer first."""
-        return [pair for pair in signal.weight_layers(self.run.model) if pair[1].requires_grad]
+        """The weights that are trained and mix units, (units, ...), the first layer first."""
+        named = self.run.model.named_parameters()
+        return [(name, w) for name, w in named if w.dim() > 1 and w.requires_grad]
 
     @torch.no_grad()
     def evaluated(self, x: Tensor) -> Tensor:

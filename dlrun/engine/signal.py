@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 SATURATES = {"TanhBackward0": (-1.0, 1.0), "SigmoidBackward0": (0.0, 1.0)}
 """Functions that autograd keeps the result of, and their flat ends."""
@@ -94,11 +94,6 @@ def nonlinearities(outputs: Tensor) -> Iterator[tuple[Any, Tensor]]:
             kept = getattr(node, "_saved_result", None)
             if isinstance(kept, Tensor) and kept.dim() > 1:
                 yield node, kept.detach()
-
-
-def weight_layers(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """The weights that mix units, (units, ...), in the order of the model; no biases, no norms."""
-    return [(name, weight) for name, weight in model.named_parameters() if weight.dim() > 1]
 
 
 def distinct(weight: Tensor, gradient: Tensor | None = None) -> int:
