@@ -50,8 +50,7 @@ class Standing:
 
     def numbers(self) -> dict[str, Any]:
         """All but weights and states."""
-        names = self.__dataclass_fields__.keys() - {"best", "good"}
-        return {name: value for name, value in vars(self).items() if name in names}
+        return {name: value for name, value in vars(self).items() if name not in ("best", "good")}
 
 
 @dataclass
