@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrun import record
-from dlrun.report.curves import BLUE, GREY, ORANGE, logarithmic, number, save, tidy
+from dlrun.report.curves import BLUE, GREY, ORANGE, logarithmic, new_figure, number, save, tidy
 from dlrun.report.plots import cut, short, shortened
 
 if TYPE_CHECKING:
@@ -234,9 +234,7 @@ def grid(
 
 def sheet(height: float, title: str) -> "Figure":
     """A figure of WIDE by so many inches, with its title."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDE, height))
+    figure = new_figure(WIDE, height)
     headline(figure, title)
     return figure
 
@@ -322,9 +320,7 @@ def _width(cells: Sequence[str]) -> int:
 
 
 def _nothing(text: str) -> "Figure":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDE, 0.6))
+    figure = new_figure(WIDE, 0.6)
     figure.text(0.15 / WIDE, 0.5, text, fontsize=9, va="center", weight="bold")
     return figure
 

@@ -17,6 +17,7 @@ from dlrun.report.curves import (
     literal,
     logarithmic,
     looks,
+    new_figure,
     number,
     save,
     whole_numbers,
@@ -141,14 +142,11 @@ def _chart(told: Mapping[str, Any]) -> Chart:
 
 def _figure(charts: Sequence[Chart]) -> "Figure":
     """All panels side by side, at most three in a row; many are smaller, five in a row."""
-    # Imported here, and without pyplot: it has a global state and costs a second.
-    from matplotlib.figure import Figure
-
     small = len(charts) > _LARGE
     rows = -(-len(charts) // (_BESIDE + 2 * small))
     columns = -(-len(charts) // rows)
     size = _SMALL if small else 1.0
-    figure = Figure(figsize=(_WIDTH * size * columns, _HEIGHT * size * rows))
+    figure = new_figure(_WIDTH * size * columns, _HEIGHT * size * rows)
     places = figure.subfigures(rows, columns, squeeze=False).flat
     for chart, place in zip(charts, places, strict=False):
         axes = place.add_axes((0.14 / size, 0.13 / size, 0.83, 0.83))

@@ -13,6 +13,7 @@ from dlrun.report.curves import (
     finish,
     logarithmic,
     looks,
+    new_figure,
     save,
     wants_log,
     whole_numbers,
@@ -76,14 +77,12 @@ def draw(runs: Sequence[tuple[str, Sequence[Path]]], path: Path) -> None:
 
     runs: by their names in the legend; those of one name have one look.
     """
-    from matplotlib.figure import Figure
-
     info = record.read_json(runs[0][1][0] / "run.json")
     monitor, metrics = str(info.get("monitor", "val/loss")), known(info.get("metrics"))
     keys = list(dict.fromkeys([monitor.rpartition("/")[2], "loss"]))  # the second have all
     legend = 0.25 * len(runs) + 0.15
     height = 2.6 * len(keys) + 0.2 + legend
-    figure = Figure(figsize=(6.4, height))
+    figure = new_figure(6.4, height)
     look_of = dict(zip((name for name, _ in runs), looks(), strict=False))
     points = [(name, record.read_points(each)) for name, some in runs for each in some]
     handles: dict[str, Line2D] = {}

@@ -222,12 +222,17 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
-def blank() -> "Axes":
-    """The axes of an empty figure of one PNG."""
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of so many inches."""
     # Imported here, and without pyplot: it has a global state and costs a second.
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(6.4, 4.0)).add_axes((0.14, 0.13, 0.83, 0.83))
+    return Figure(figsize=(width, height))
+
+
+def blank() -> "Axes":
+    """The axes of an empty figure of one PNG."""
+    return new_figure(6.4, 4.0).add_axes((0.14, 0.13, 0.83, 0.83))
 
 
 def write(axes: "Axes", x: str, y: str, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun import record
 from dlrun.record.sweep import spans_decades
-from dlrun.report.curves import Curve, curve, literal, logarithmic, save, whole_numbers
+from dlrun.report.curves import Curve, curve, literal, logarithmic, new_figure, save, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -187,9 +187,6 @@ def _grid(
     labels: on the left of each. row: the height of a layer, least: that of a panel.
     below: the space for a legend.
     """
-    # Imported here, and without pyplot: it has a global state and costs a second.
-    from matplotlib.figure import Figure
-
     left = 0.25 + 0.06 * min(_LETTERS, max(map(len, labels), default=4))
     across = min(_ACROSS, len(panels))
     lines = [panels[start : start + across] for start in range(0, len(panels), across)]
@@ -198,7 +195,7 @@ def _grid(
     ]
     cell = left + _WIDE + 0.6
     width, height = across * cell, sum(heights) + _BETWEEN * len(lines) + below
-    figure = Figure(figsize=(width, height))
+    figure = new_figure(width, height)
     made, top = [], height
     for line, tall in zip(lines, heights, strict=True):
         top -= tall + _BETWEEN

@@ -18,6 +18,7 @@ from dlrun.report.curves import (
     literal,
     logarithmic,
     looks,
+    new_figure,
     tidy,
     wants_log,
     whole_numbers,
@@ -197,10 +198,7 @@ def blank(
     width: float, height: float, box: tuple[float, float, float, float]
 ) -> tuple["Figure", "Axes"]:
     """An empty figure of so many inches, its axes in the box (left, bottom, width, height)."""
-    # Imported here, and without pyplot: it has a global state and costs a second.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
+    figure = new_figure(width, height)
     figure.patch.set_alpha(0)
     return figure, figure.add_axes(box)
 
