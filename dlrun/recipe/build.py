@@ -275,13 +275,15 @@ def _prepared(config: DictConfig, data: Data, seen: "_Seen", follows: bool) -> _
     """
     key = _known_by(config, seen.chain) if follows else ""
     cut = key and f"{key} {tuple(seen.x.shape[1:])}"
+    most = config.validate_on
+    val = data.val if most is None or most >= len(data.val) else _part(data.val, most)
 
     def feed(name: str, split: Split, chain: nn.Sequential, fixed: bool = True) -> PreparedSplit:
         return shared.of(data).feed(cut, name, split, chain, seen.x.device, fixed)
 
     return _Feeds(
         feed("train", data.train, seen.chain, fixed=seen.augmentation is None),
-        feed("val", _validated(config, data), seen.evaluation),
+        feed("val", val, seen.evaluation),
         feed("train_eval", _part(data.train, TRAIN_EVAL), seen.evaluation)
         if config.train_eval
         else None,
@@ -303,12 +305,6 @@ def _counted(config: DictConfig, data: Data, model: nn.Module, x: Tensor) -> int
     if key not in _operations:
         _operations[key] = flops(model, x)
     return _operations[key]
-
-
-def _validated(config: DictConfig, data: Data) -> Split:
-    """The samples of the validation split that are measured during training."""
-    most = config.validate_on
-    return data.val if most is None or most >= len(data.val) else _part(data.val, most)
 
 
 class _Seen(NamedTuple):

@@ -48,8 +48,7 @@ def _deciding(recipe: DictConfig) -> dict[str, Any]:
     for group, _, setting in (key.partition(".") for key in NEUTRAL):
         if isinstance(kept.get(group), dict):
             kept[group].pop(setting, None)
-    kept |= {"freeze": sorted(as_words(kept.get("freeze")))}
-    kept |= {"divergence": sorted(as_words(kept.get("divergence")))}
+    kept |= {key: sorted(as_words(kept.get(key))) for key in ("freeze", "divergence")}
     return {key: _in_one_form(key, value) for key, value in kept.items()}
 
 

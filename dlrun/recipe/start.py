@@ -111,8 +111,10 @@ def of(config: DictConfig) -> "Start | None":
     if found.run is None:
         return transfer.Start(tensors, facts)
     facts |= {"run": found.run.name, "choices": dict(found.info.get("choices") or {})}
-    facts |= {"data": _data(found.info)}
-    alike = identity.plain(config.preprocessing) == _preprocessing(found.run)
+    seen = found.info.get("data") or {}  # of which set, and of which rows in each split
+    facts |= {"data": {"digest": seen.get("digest"), "splits": seen.get("splits")}}
+    theirs = compose.recorded(found.run).get("preprocessing")
+    alike = identity.plain(config.preprocessing) == identity.plain(theirs)
     if fitted is None and alike:
         try:
             fitted = (checkpoint.of_trained(found.run / "checkpoints") or {}).get("preprocessing")
@@ -158,14 +160,3 @@ def offer(config: DictConfig, expected: Mapping[str, Any]) -> None:
 def _warn_once(text: str) -> None:
     """Warn, however many runs a command builds."""
     _log.warning(text)
-
-
-def _data(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What the run has been trained on: the digest of the set, and of the rows of its splits."""
-    data = info.get("data") or {}
-    return {"digest": data.get("digest"), "splits": data.get("splits")}
-
-
-def _preprocessing(run: Path) -> Any:
-    """The settings of a run's preprocessing."""
-    return identity.plain(compose.recorded(run).get("preprocessing"))
