@@ -84,7 +84,7 @@ def _row(key: str, name: str, value: Any, variant: Variant, drawn: str) -> dict[
         key: value,
         _LOSS: found.get(_LOSS),
         drawn: found.get(drawn),
-        "found": ", ".join(k.partition("/")[2] for k in found if k.startswith("finding/")),
+        "found": ", ".join(variant.found),
     }
 
 
