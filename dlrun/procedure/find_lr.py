@@ -159,11 +159,9 @@ def _check(
     if method not in ("grid", "range"):
         raise Mistake(f"procedure.method={method}: must be grid or range")
     if rates is not None and (method == "range" or not rates or not min(rates) > 0):
-        need = (
-            "must hold at least one rate, all above 0"
-            if method == "grid"
-            else ("are those of a grid; a range has procedure.lowest and procedure.highest")
-        )
+        need = "must hold at least one rate, all above 0"
+        if method == "range":
+            need = "are those of a grid; a range has procedure.lowest and procedure.highest"
         raise Mistake(f"procedure.rates={rates}: {need}")
     if not 0 < lowest < highest < math.inf:
         raise Mistake(f"procedure.lowest={lowest}: must be above 0 and below highest={highest}")
