@@ -229,6 +229,11 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what if count == 1 else f'{what}s'}"
 
 
+def listed(names: Sequence[str], last: str = " and ") -> str:
+    """Names in a sentence: `a`, `a and b`, `a, b and c`; last: what stands before the last one."""
+    return last.join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
 def name(text: object) -> str:
     """The name of a file, or a word, inside a message: on one line, whatever it holds."""
     return "".join(_written(each) if each in "\n\t" else each for each in clean(str(text)))

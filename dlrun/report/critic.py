@@ -9,7 +9,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from dlrun import record
+from dlrun import record, shell
 from dlrun.finding import FAIL, NOTE, WARN, Finding
 from dlrun.record.sweep import WITHOUT, Dimension, Point, Sweep, named, number
 from dlrun.report import commands, evidence
@@ -101,7 +101,7 @@ def all_equal(sweep: Sweep) -> list[Finding]:
     changed = [dimension.key for dimension in varied(sweep)]
     if not changed:  # the same point, drawn again
         return []
-    keys = _and(changed)
+    keys = shell.listed(changed)
     text = (
         f"All {len(points)} points give the same {sweep.objective}, {points[0].mean:.4g}: "
         f"{keys} had no effect at all. See whether the recipe holds what you changed."
@@ -271,7 +271,8 @@ def ingredients(sweep: Sweep) -> list[Finding]:
             found.append(Finding("better_without", WARN, text, numbers, command))
     idle = [p for p, _ in gains if sweep.whole and _results(p) == _results(sweep.whole)]
     if idle:
-        text = f"Every run ends exactly the same {_and([_without(point) for point in idle])}."
+        names = shell.listed([_without(point) for point in idle])
+        text = f"Every run ends exactly the same {names}."
         numbers = {"points": len(idle)}
         found.append(Finding("no_effect", NOTE, text, numbers, commands.once(sweep, idle[0])))
     open_ = [(p, gives) for p, gives in gains if not gives.decided and p not in idle]
@@ -282,7 +283,7 @@ def ingredients(sweep: Sweep) -> list[Finding]:
 
 def _undecided(sweep: Sweep, gains: Sequence[tuple[Point, Difference]]) -> Finding:
     """Ingredients of which chance may be all that is seen, and the seeds that would decide."""
-    names = _and([str(point.values[WITHOUT]) for point, _ in gains])
+    names = shell.listed([str(point.values[WITHOUT]) for point, _ in gains])
     several = len(gains) > 1
     which = f"The intervals of {names} contain" if several else f"The interval of {names} contains"
     text = f"{which} 0, so these effects may be chance. "
@@ -294,7 +295,7 @@ def _undecided(sweep: Sweep, gains: Sequence[tuple[Point, Difference]]) -> Findi
         text += f"Repeat each point with {REPEATS} seeds."
     elif repeats:
         others = f"; the other{' needs' if left == 1 else 's need'} more" if left else ""
-        text += f"About {repeats} seeds would decide on {_and(first)}{others}."
+        text += f"About {repeats} seeds would decide on {shell.listed(first)}{others}."
     else:
         text += f"{MOST_SEEDS} seeds would not be enough to decide."
     changes = {"sweep.repeats": f"sweep.repeats={repeats}"}
@@ -521,10 +522,6 @@ def _lost(sweep: Sweep, guessing: Mapping[str, float]) -> set[int]:
             lost += [point] if sign * point.mean < sign * half else []
     apart = ((point, difference(sweep, best, point)) for point in lost)
     return failed | {point.trial for point, gap in apart if gap is None or gap.decided}
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _outermost(sweep: Sweep, dimension: Dimension, best: float) -> bool:

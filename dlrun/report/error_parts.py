@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.report.diagnosis import plateau, simpler_would_do
 from dlrun.report.known import SURE, Trained, longer, needed, restrained
+from dlrun.shell import listed
 
 _SAMPLES = {"train_eval": "training", "val": "validation"}
 
@@ -126,7 +127,7 @@ def _against_bias(trained: Trained) -> tuple[str, Mapping[str, Any]]:
     ways = [] if any(simpler_would_do(trained)) else ["a larger network"]
     ways += [*([] if ended else ["longer"]), "with another optimizer or rate"]
     changes = {"procedure": "find_lr"} if ended else {"epochs": longer(trained)}
-    return f"Train {', or '.join(filter(None, (', '.join(ways[:-1]), ways[-1])))}.", changes
+    return f"Train {listed(ways, ', or ')}.", changes
 
 
 def _metric(trained: Trained) -> str:

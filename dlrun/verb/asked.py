@@ -135,7 +135,7 @@ def _as_path(word: str) -> str:
 def _listed(keys: Sequence[str]) -> str:
     names = [f"{key}=" for key in keys]
     names += [f"{key}.…=" for key in keys if key in GROUPS]
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if names[1:] else "".join(names)
+    return shell.listed(names)
 
 
 def _near(word: str, key: str, keys: Sequence[str]) -> str:
