@@ -6,7 +6,7 @@ A finding never stops a training. In a record it stands under `findings`, as `pl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
-from math import ceil, inf
+from math import ceil, inf, sqrt
 from statistics import median
 from typing import Any
 
@@ -64,6 +64,24 @@ def undecided(said: str, gain: float, error: float, samples: int) -> Finding:
         needed = numbers["samples_needed"] = ceil(samples * times)
         told += f"; about {needed:,} samples would be enough, there are {samples:,} now"
     return Finding("inconclusive", NOTE, f"{told}.", numbers)
+
+
+def share_error(share: float, samples: float) -> float:
+    """The standard error of a share of so many samples, by Laplace's rule of succession.
+
+    As if one more of each kind had been seen: of few samples none may be wrong, or all.
+    """
+    kept = (share * samples + 1) / (samples + 2)
+    return sqrt(kept * (1 - kept) / samples)
+
+
+def shares_apart(here: float, all_here: float, there: float, all_there: float) -> float:
+    """By how many standard errors a share is smaller here than there, both counted in all."""
+    if not all_there:
+        return 0.0
+    both = (here + there) / (all_here + all_there)
+    error = sqrt(both * (1 - both) * (1 / all_here + 1 / all_there))
+    return (there / all_there - here / all_here) / error if error else 0.0
 
 
 EXPLODED = 1.5

@@ -24,6 +24,7 @@ from dlrun.engine.look import Seen, as_begun, deviate, error_of_mean, output_of,
 from dlrun.engine.run import Run
 from dlrun.engine.step import training_batches
 from dlrun.engine.trial import improved
+from dlrun.finding import share_error
 from dlrun.preprocessing import Learns, to_float
 from dlrun.regularization.max_norm import MaxNorm
 
@@ -456,9 +457,7 @@ def _told(run: Run, name: str, near: Tensor, outputs: Tensor, y: Tensor) -> dict
         shares = {"contradicted": (agree & (said != y)).float().mean(), "labels": theirs.mean()}
         for kind, share in shares.items():
             found[f"{kind}/{name}"] = float(share)
-            # Laplace's rule, one more of each kind: of few samples none may be wrong.
-            kept = (float(share) * len(y) + 1) / (len(y) + 2)
-            found[f"{kind}/{name}_error"] = math.sqrt(kept * (1 - kept) / len(y))
+            found[f"{kind}/{name}_error"] = share_error(float(share), len(y))
     worse = (ours - theirs) / unit
     found[f"neighbours/{name}"] = float(worse.mean())
     found[f"neighbours/{name}_error"] = error_of_mean(worse)

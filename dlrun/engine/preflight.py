@@ -28,7 +28,7 @@ from dlrun.engine.run import Run
 from dlrun.engine.sentinel import sentinels
 from dlrun.engine.target_leak import target_leak
 from dlrun.errors import place, told
-from dlrun.finding import FAIL, NOTE, WARN, Finding
+from dlrun.finding import FAIL, NOTE, WARN, Finding, shares_apart
 from dlrun.loss import REARRANGES
 from dlrun.model.order import evaluation
 from dlrun.preprocessing.moments import covariance
@@ -537,7 +537,7 @@ def class_imbalance(seen: Seen) -> Iterator[Finding]:
     else:
         # A class that one of them lacks is missing.
         pairs = [(n, m) if n and m else (0, 0) for n, m in zip(train, val, strict=True)]
-        rarer = [_rarer(n, sum(train), m, sum(val)) for n, m in pairs]
+        rarer = [shares_apart(n, sum(train), m, sum(val)) for n, m in pairs]
         # One class that is too frequent makes each of the others a little rarer.
         if max(map(abs, rarer)) < NormalDist().inv_cdf(1 - CHANCE / (2 * len(rarer))):
             return
@@ -872,12 +872,3 @@ def _normalizes_first(model: nn.Module) -> bool:
     leaves = (module for module in model.modules() if not list(module.children()))
     first = next((leaf for leaf in leaves if [*leaf.parameters(), *leaf.buffers()]), None)
     return isinstance(first, _NormBase | nn.LayerNorm | nn.GroupNorm)
-
-
-def _rarer(here: int, all_here: int, there: int, all_there: int) -> float:
-    """By how many standard errors a share is smaller here than there."""
-    if not all_there:
-        return 0.0
-    both = (here + there) / (all_here + all_there)
-    error = math.sqrt(both * (1 - both) * (1 / all_here + 1 / all_there))
-    return (there / all_there - here / all_here) / error if error else 0.0

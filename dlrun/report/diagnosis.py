@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from dlrun.finding import FAIL, NOTE, WARN, Finding, exploded, jump
+from dlrun.finding import FAIL, NOTE, WARN, Finding, exploded, jump, shares_apart
 from dlrun.report.brakes import Reason
 from dlrun.report.known import (
     CLOSE,
@@ -620,9 +620,7 @@ def _more_wrong(trained: Trained) -> float:
     if not tested or "val/accuracy" not in seen:
         return seen["test/higher"]
     val, test = seen["val/samples"], seen["test/samples"]
-    both = (val * seen["val/accuracy"] + test * tested[-1]) / (val + test)
-    error = math.sqrt(both * (1 - both) * (1 / val + 1 / test))
-    return (seen["val/accuracy"] - tested[-1]) / error if error else 0.0
+    return shares_apart(test * tested[-1], test, val * seen["val/accuracy"], val)
 
 
 def test_shift(trained: Trained) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dlrun.finding import NOTE, WARN, Finding
+from dlrun.finding import NOTE, WARN, Finding, share_error
 from dlrun.report.diagnosis import plateau, simpler_would_do
 from dlrun.report.known import SURE, Trained, longer, needed, restrained
 from dlrun.shell import listed
@@ -111,14 +111,10 @@ def _parts(trained: Trained, target: float) -> list[Part]:
 
 
 def _known_to(trained: Trained, split: str, value: float) -> float:
-    """The standard error of what was measured on a split.
-
-    Where all answers are right, or none is, as if one of each kind more had been seen (Laplace).
-    """
+    """The standard error of what was measured on a split, even where all answers are right."""
     error, samples = (trained.seen[f"{split}/{name}"] for name in ("metric_error", "samples"))
-    if _metric(trained) != "accuracy" or 0 < value < 1:
-        return error
-    return math.sqrt(samples + 1) / (samples + 2) / math.sqrt(samples)
+    of_one_kind = _metric(trained) == "accuracy" and not 0 < value < 1
+    return share_error(value, samples) if of_one_kind else error
 
 
 def _against_bias(trained: Trained) -> tuple[str, Mapping[str, Any]]:
