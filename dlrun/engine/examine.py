@@ -122,14 +122,14 @@ def examined(
             found |= _measured(run, "val", val) | _linear(run, train, val)
             if "val" in whole:
                 found |= _of_all(run, "val", run.data.val, found)
-            found |= _moved(*_independent(run, run.data.train, run.data.val, SAMPLES, seed=0))
+            found |= _moved(*_independent(run, run.data.val, SAMPLES, seed=0))
             found["drawn"] = float("val" in run.data.drawn)
             if len(val.y) >= NEIGHBOURS and not run.reconstructs and not run.labels:
                 found |= _neighbours(run, train, val)
             if tested and len(run.data.test):
                 found |= _against_test(run, val)
         if tested and len(run.data.test):
-            parts = _independent(run, run.data.train, run.data.test, SAMPLES, seed=0)
+            parts = _independent(run, run.data.test, SAMPLES, seed=0)
             found |= {f"test/{key}": value for key, value in _moved(*parts).items()}
             found["test/drawn"] = float("test" in run.data.drawn)
         for name in ("test", *run.data.extra):
@@ -408,10 +408,10 @@ def _one_of_each(groups: Tensor) -> Tensor:
     return none.scatter_reduce(0, place, torch.arange(len(groups)), "amin")
 
 
-def _independent(run: Run, a: Split, b: Split, count: int, seed: int) -> list[Tensor]:
-    """(n, inputs) Samples of two splits to compare, `count` at most, one of each group."""
+def _independent(run: Run, other: Split, count: int, seed: int) -> list[Tensor]:
+    """(n, inputs) Samples of training and of another split, `count` at most, one of each group."""
     parts = []
-    for split in (a, b):
+    for split in (run.data.train, other):
         ones = replace(split, rows=split.rows[_one_of_each(_groups(run, split.rows))])
         parts.append((split, sample(ones, count, seed).sort().values))
     return _unfitted(run, *parts)
@@ -573,7 +573,7 @@ def told_apart(run: Run) -> dict[str, float]:
     count = min(REFERENCES, *(independent(run, part) for part in (run.data.train, run.data.val)))
     if count < NEIGHBOURS:
         return {}
-    x = torch.cat(_independent(run, run.data.train, run.data.val, count, seed=2))
+    x = torch.cat(_independent(run, run.data.val, count, seed=2))
     of_val = torch.arange(2 * count, device=x.device) >= count
     away = distances(x, x).fill_diagonal_(math.inf)
     near = away.topk(math.isqrt(2 * count) // 2 * 2 + 1, largest=False).indices
