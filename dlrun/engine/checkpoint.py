@@ -41,10 +41,10 @@ def save(state: Mapping[str, Any], folder: Path) -> None:
         torch.save(owned(dict(state)), fresh)
 
 
-def save_best(weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Write the best weights as best.pt. Raises Failure as `save` does."""
-    with _writing(folder / "best.pt") as fresh:
-        torch.save(dict(weights), fresh)
+def save_as(name: str, state: Mapping[str, Any], folder: Path) -> None:
+    """Write the best weights, or what a run begins with. Raises Failure as `save` does."""
+    with _writing(folder / name) as fresh:
+        torch.save(dict(state), fresh)
 
 
 def owned(value: Any) -> Any:
@@ -56,12 +56,6 @@ def owned(value: Any) -> Any:
     if isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value):
         return type(value)(map(owned, value))
     return value
-
-
-def save_start(state: Mapping[str, Any], folder: Path) -> None:
-    """Write what a run begins with as start.pt. Raises Failure as `save` does."""
-    with _writing(folder / START) as fresh:
-        torch.save(dict(state), fresh)
 
 
 def load(

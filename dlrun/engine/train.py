@@ -133,7 +133,7 @@ def train_together(
                     save(members, state, step)
         for member in leaving:
             if member.failure is None:
-                _finish(member, member.ended)
+                _finish(member)
         yield leaving
         clock.restart()
 
@@ -407,21 +407,21 @@ def _save(member: Member, state: State, number: int = 0) -> None:
     folder = member.record.directory / "checkpoints"
     checkpoint.save(capture(member.run, state, member.record.position(), number), folder)
     if member.standing.best is not None:
-        checkpoint.save_best(member.standing.best, folder)
+        checkpoint.save_as("best.pt", member.standing.best, folder)
 
 
-def _finish(member: Member, state: State) -> None:
-    """Put the weights that count into the model.
+def _finish(member: Member) -> None:
+    """Put the weights that count into the model of one that has ended.
 
     Where their statistics of batch norm are better known now, best.pt and the best score are
     those of the weights with them.
     """
     run, standing = member.run, member.standing
     before = standing.best
-    load_best_weights(run, state.counters, standing)
+    load_best_weights(run, member.ended.counters, standing)
     if standing.best is None or standing.best is before:
         return
-    checkpoint.save_best(standing.best, member.record.directory / "checkpoints")
+    checkpoint.save_as("best.pt", standing.best, member.record.directory / "checkpoints")
     if run.monitor.startswith("val/"):
         values = _validation(run, measure(run, run.val))
         standing.best_score = run.score(run.monitor, values[run.monitor])

@@ -129,7 +129,7 @@ def _begun(run: "Run", kept: Record) -> "State":
 
     try:
         if run.began is not None:
-            checkpoint.save_start(states.start(run), kept.directory / "checkpoints")
+            checkpoint.save_as(checkpoint.START, states.start(run), kept.directory / "checkpoints")
         return states.begin(run, kept)
     except BaseException as error:
         kept.set_status(record.FAILED, str(error) or type(error).__name__)
