@@ -121,7 +121,7 @@ def _without_prefix(given: Mapping[str, Tensor], own: Weights) -> tuple[Weights,
         return {name[cut:]: each for name, each in given.items() if name.startswith(before)}
 
     most = max(_BEFORE, key=lambda before: len(own.keys() & under(before).keys()))
-    return (under(most), most) if own.keys() & under(most).keys() else (dict(given), "")
+    return under(most), most
 
 
 def _some(tensors: Mapping[str, Tensor]) -> str:
