@@ -52,13 +52,11 @@ def prepare(
         x = torch.empty((count, *first.shape[1:]), dtype=first.dtype, device=device)
         _fill(x, split, preprocessing)
         return PreparedSplit(x, *_on(device, split), prepared=True, source=split)
-    size = split.x[0].nbytes * count
-    if device.type == "cpu":
-        return PreparedSplit(split.x, split.y, split.rows, False, prefetch=not _fits(size, device))
-    if _fits(size, device):
+    fits = _fits(split.x[0].nbytes * count, device)
+    if fits and device.type != "cpu":
         x = split.x.index_select(0, split.rows).to(device)
         return PreparedSplit(x, *_on(device, split), prepared=False)
-    return PreparedSplit(split.x, split.y, split.rows, prepared=False, prefetch=True)
+    return PreparedSplit(split.x, split.y, split.rows, prepared=False, prefetch=not fits)
 
 
 @torch.no_grad()
