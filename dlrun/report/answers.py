@@ -95,12 +95,11 @@ def draw(directory: Path, whole: bool = False) -> list[Path]:
         made["mistakes"] = _far_off(said)
     if whole and "bins" in said and said["probabilities"]:
         made["reliability"] = _reliability(said)
-    drawn = []
-    for name, figure in made.items():
-        if figure is not None:
-            save(figure, directory / "figures" / f"{name}.png")
-            drawn.append(directory / "figures" / f"{name}.png")
-    return drawn
+    folder = directory / "figures"
+    drawn = {folder / f"{name}.png": each for name, each in made.items() if each is not None}
+    for path, figure in drawn.items():
+        save(figure, path)
+    return [*drawn]
 
 
 def _examples(said: Said) -> "Figure | None":

@@ -75,8 +75,8 @@ def against(sweep: Sweep, dimension: Dimension) -> str:
         figure, axes = blank(across(), 3.4, (0.07, 0.15, 0.92, 0.82))
     else:
         figure, axes = blank(4.4, 3.0, (0.16, 0.17, 0.81, 0.79))
-    best, others = sweep.ranked[:1], [p for p in sweep.points if p.scores]
-    others = [point for point in others if point not in best]
+    best = sweep.ranked[:1]
+    others = [point for point in sweep.points if point.scores and point not in best]
     finished = [point for point in others if point.status == record.FINISHED]
     pruned = [point for point in others if point.status == record.PRUNED]
     faint = {"markersize": 5, "elinewidth": 0.8, "alpha": 0.8}
