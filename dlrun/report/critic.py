@@ -506,8 +506,6 @@ def _lost(sweep: Sweep, guessing: Mapping[str, float]) -> set[int]:
     """
     failed = {point.trial for point in sweep.points if point.status == record.FAILED}
     ranked = sweep.ranked
-    if not ranked:
-        return failed
     best, sign = ranked[0], 1 if sweep.maximize else -1
     worst = [point for point in ranked if point.mean == ranked[-1].mean]
     equal = worst if 1 < len(worst) < len(ranked) else []
