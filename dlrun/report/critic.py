@@ -84,7 +84,7 @@ def findings(
 def nothing_finished(sweep: Sweep) -> list[Finding]:
     """No point came to its end, and at least one failed."""
     troubles = sweep.troubles()
-    if not troubles:
+    if not troubles or record.FINISHED in sweep.counts():
         return []
     message, points = next(iter(troubles.items()))
     text = f"No point finished. {len(points)} of {len(sweep.points)} say: {message}"

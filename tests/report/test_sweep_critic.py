@@ -872,6 +872,8 @@ def test_nothing_finished(sweep, point):
     assert found[0].text == "No point finished. 3 of 3 say: no such file"
     assert found[0].command == "dlrun model=mlp optimizer.lr=0.01"
     assert critic.findings(sweep([LR], []), {}, {}) == []
+    finished = point(3, values, None)
+    assert critic.findings(sweep([LR], [*failed, finished]), {}, {}) == []
 
 
 @pytest.mark.parametrize(
