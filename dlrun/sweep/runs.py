@@ -110,7 +110,8 @@ def outcome(run: RunResult, directory: Path, objective: str) -> RunResult:
     value, best = _best(points, objective, metrics)
     loss = best.get("val/loss", inf)
     others = (f"val/{name}" for name in metrics if name not in metric.METRICS)
-    trains = any(name.startswith("train/") for name in record.last_values(points))
+    own = info.get("kind") == "procedure"  # whose values may have any name
+    trains = not own and any(name.startswith("train/") for name in record.last_values(points))
     return replace(
         run,
         hash=(info.get("sweep") or {}).get("hash", run.hash),

@@ -141,6 +141,8 @@ def test_what_procedures_find_is_said_of_each_point(sweep, tmp_path, capsys):
     assert "(optimizer=sgd)." in out
     found = record.findings_of(directory(tmp_path))
     assert [(each.name, each.level) for each in found] == 2 * [("memorized", NOTE)]
+    assert "2 finished\n" in out, "what is not judged lacks no value"
+    assert "no val/accuracy" not in out
 
 
 @pytest.mark.parametrize(
