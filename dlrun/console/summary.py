@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -14,7 +14,7 @@ from dlrun import duration, format, record, shell
 from dlrun.console import screen
 from dlrun.errors import Mistake
 from dlrun.record import expected, test_set
-from dlrun.report import findings, rates, results
+from dlrun.report import closing, findings, rates, results
 from dlrun.report.curves import curve
 from dlrun.report.steps import PAGE
 
@@ -29,8 +29,7 @@ def show(console: Console, directory: Path, uri: str | None) -> None:
     points = record.read_points(directory)
     console.print()
     if info.get("table"):
-        tables = [_rows(rows) for rows in record.tables(info["table"])]
-        console.print(Group(*[part for each in tables for part in (each, "")][:-1]))
+        console.print(closing.tables(info["table"]))
     else:
         for line in _runs(directory, info):
             screen.say(console, line)
@@ -58,7 +57,7 @@ def show_expected(console: Console, info: Mapping[str, Any]) -> None:
     """Print what was expected beside what was got, where a record says so."""
     if rows := expected.table(info):
         console.print()
-        console.print(_rows(rows))
+        console.print(closing.table(rows))
         if unjudged := info["expected"]["unjudged"]:
             screen.say(console, unjudged)
         console.print()
@@ -75,26 +74,6 @@ def _runs(directory: Path, info: Mapping[str, Any]) -> list[str]:
     if info.get("value") is not None:
         lines.append(f"value {format.cell(info['value'])}")
     return lines
-
-
-def _rows(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A closing table of a procedure, without columns that have nothing to say."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = list(dict.fromkeys(name for row in rows for name in row if _cell(row[name])))
-    for place, name in enumerate(columns):
-        # A head that does not fit goes on below: cut off, those of one split would look the same.
-        head = Text(name, overflow="fold")
-        table.add_column(head, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*(Text(_cell(row.get(name))) for name in columns))
-    return table
-
-
-def _cell(value: Any) -> str:
-    """A value of a closing table; numbers that were chosen look as they are typed."""
-    if isinstance(value, float):
-        return format.cell(value)
-    return "" if value is None else str(value)
 
 
 def _table(points: Sequence[Point], info: Mapping[str, Any]) -> Table:

@@ -18,5 +18,5 @@ steps.py, html.py        the page of a procedure of several steps; the pieces of
 critic.py, evidence.py   what a sweep shows, and how sure that is
 runs.py                  what its runs say of themselves
 commands.py              the commands that it proposes
-findings.py              findings on the terminal
+findings.py, closing.py  findings, and the closing tables of procedures, on the terminal
 """

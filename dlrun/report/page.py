@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 from dlrun import format, record
 from dlrun.finding import Finding
@@ -19,10 +20,14 @@ def page(
     importance: Mapping[str, float],
     curves: Mapping[int, Sequence[Curve]],
     findings: Sequence[Finding],
+    told: Mapping[str, Mapping[str, Any]],
 ) -> str:
-    """The whole page. The arguments are those of `critic.findings`, and what it said."""
+    """The whole page.
+
+    The arguments are those of `critic.findings`, what it said, and what `runs.told` gives.
+    """
     advice = html.section("What to do next", html.findings(findings)) if findings else ""
-    parts = [_head(sweep), advice, _ranking(sweep), _troubles(sweep)]
+    parts = [_head(sweep), advice, _ranking(sweep), _told(told), _troubles(sweep)]
     if sweep.whole:
         parts.insert(1, _gains(sweep))
     elif sweep.ranked and sweep.dimensions:
@@ -217,6 +222,16 @@ def _ranking(sweep: Sweep) -> str:
     notes += filter(None, [tested(sweep)])
     table = f"<table>{html.row(names, numeric, 'th')}{''.join(rows)}</table>"
     return html.section("Ranking", f'<div class="scroll tall">{table}</div>', "; ".join(notes))
+
+
+def _told(told: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the procedure of each point comes to."""
+    parts = [
+        f"{html.code(name)}{html.table(info.get('table', ()))}"
+        f"{html.paragraphs(info.get('text', ''))}"
+        for name, info in told.items()
+    ]
+    return html.section("What each point comes to", "".join(parts)) if parts else ""
 
 
 _GREY = "grey where they contain 0, so the effect may be chance."

@@ -1,8 +1,9 @@
 """What the runs of a sweep say of themselves, as findings of the sweep: each once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dlrun import record
 from dlrun.finding import NOTE, Finding
@@ -124,6 +125,25 @@ def verdicts(sweep: Sweep, outputs: Path) -> list[Finding]:
         which = "; ".join(_seeded(label, seeds) for label, seeds in whose.items())
         said.append(replace(each, text=f"{each.text.rstrip('.')} ({which})."))
     return said
+
+
+def told(sweep: Sweep, outputs: Path) -> dict[str, Mapping[str, Any]]:
+    """What the records of procedures say, by the point, where no value ranks them.
+
+    A procedure with findings of its own has said it in these.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for point in sweep.points:
+        done = [run for run in point.runs if run.directory and run.status == record.FINISHED]
+        for run in done:
+            directory = outputs / str(run.directory)
+            info = record.read_json(directory / "run.json")
+            own = {each.name for each in record.findings_of(directory)} - {*info.get("set_up", ())}
+            if run.value is None and not own and (info.get("table") or info.get("text")):
+                seeds = [str(run.seed)] if len(point.runs) > 1 else []
+                which = point.label if point.values or not seeds else ""
+                found[_seeded(which, seeds)] = info
+    return found
 
 
 def _seeded(which: str, seeds: Sequence[str]) -> str:

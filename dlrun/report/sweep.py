@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +12,7 @@ from dlrun import record, shell
 from dlrun.finding import Finding
 from dlrun.record import test_set
 from dlrun.record.sweep import Sweep, read
-from dlrun.report import critic, evidence, page, rates, runs
+from dlrun.report import closing, critic, evidence, page, rates, runs
 from dlrun.report import findings as shown
 from dlrun.report.curves import Curve, of_runs
 
@@ -46,11 +46,12 @@ def summarize(directory: str | Path, console: Console, goes_on: bool = False) ->
             *verdicts,
         ]
         record.keep_findings(directory, findings)
-        record.write(path, page.page(sweep, shares, curves, findings))
+        told = runs.told(sweep, outputs)
+        record.write(path, page.page(sweep, shares, curves, findings, told))
         if goes_on:
-            show(sweep, {}, [], console, rows=1)
+            show(sweep, {}, [], {}, console, rows=1)
         else:
-            show(sweep, shares, findings, console)
+            show(sweep, shares, findings, told, console)
         if warning := _tested(sweep, outputs):
             console.print(warning, soft_wrap=True)
     console.print(Text.assemble(("report: ", "dim"), shell.near(path.absolute())), soft_wrap=True)
@@ -69,16 +70,18 @@ def show(
     sweep: Sweep,
     shares: Mapping[str, float],
     findings: Sequence[Finding],
+    told: Mapping[str, Mapping[str, Any]],
     console: Console,
     rows: int = ROWS,
 ) -> None:
-    """The closing table, what failed, and what to type next."""
+    """The closing table, what each procedure has told, what failed, and what to type next."""
     _show_title(sweep, console)
     if page.listed(sweep, rows):
         console.print(_table(sweep, rows))
         left = len(page.ended(sweep)) - rows
         if left > 0:
-            console.print(f"… and {left} more", style="dim")
+            _say_more(left, console)
+    _show_told(told, rows, console)
     if sweep.test:
         console.print(Text(page.tested(sweep), style="dim"), soft_wrap=True)
     _show_troubles(sweep, console)
@@ -87,6 +90,22 @@ def show(
         console.print(Text.assemble(("what mattered: ", "dim"), most), soft_wrap=True)
     shown.show(console, findings)
     console.print()
+
+
+def _show_told(told: Mapping[str, Mapping[str, Any]], rows: int, console: Console) -> None:
+    """What the procedure of each point says at its end when it is typed alone."""
+    for name, info in list(told.items())[:rows]:
+        console.print(Text(f"\n{name}", style="bold"), soft_wrap=True)
+        if info.get("table"):
+            console.print(closing.tables(info["table"]))
+        if info.get("text"):
+            console.print(Text(info["text"]), soft_wrap=True)
+    if len(told) > rows:
+        _say_more(len(told) - rows, console)
+
+
+def _say_more(left: int, console: Console) -> None:
+    console.print(f"… and {left} more", style="dim")
 
 
 def _show_drawn(sweep: Sweep, learning_rates: Mapping[str, Curve], console: Console) -> None:

@@ -174,14 +174,3 @@ def test_a_rule_of_another_kind_says_nothing(train_recipe):
 
     trained = train_recipe("epochs=2", change=change)
     assert why_stopped(trained.run, trained.state) is None
-
-
-def test_heads_that_do_not_fit_stay_distinct() -> None:
-    metrics = ("loss", "mae", "r2", "rmse")
-    row = {"repeat": 1, "fold": 1, "samples": 54} | {f"held_out/{each}": 166.52 for each in metrics}
-    file = io.StringIO()
-    table = summary._rows([row | {"val/loss": 0.0387, "at epoch": "1"}])
-    Console(width=80, file=file).print(table)
-    shown = file.getvalue()
-    assert "…" not in shown
-    assert all(f"/{each}" in shown for each in metrics)

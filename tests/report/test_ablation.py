@@ -88,7 +88,7 @@ def test_the_table_begins_with_the_whole_recipe(ablation):
     assert columns["without"] == ["nothing", "activation", "model"]
     assert columns["gives"] == ["", "+0.1000 ± 0.0058", "-0.0967 ± 0.0033"]
     assert columns["95% interval"] == ["", "+0.0752 to +0.1248", "-0.1110 to -0.0823"]
-    written = page.page(made, {}, {}, critic.findings(made, {}, {}))
+    written = page.page(made, {}, {}, critic.findings(made, {}, {}), {})
     assert "<h2>What each ingredient gives</h2>" in written
     assert "By how much val/accuracy falls without it" in written
     assert '<tr class="best"><td>model' in written
@@ -115,11 +115,13 @@ def test_the_table_begins_with_the_whole_recipe(ablation):
     ],
 )
 def test_the_note_says_of_the_lines_what_they_are(ablation, objective, scores, note):
-    assert f"By how much {objective} {note}" in page.page(ablation(objective, **scores), {}, {}, [])
+    assert f"By how much {objective} {note}" in page.page(
+        ablation(objective, **scores), {}, {}, [], {}
+    )
 
 
 def test_without_the_whole_recipe_there_is_a_plain_ranking(ablation, point):
     made = ablation(nothing=(), activation=(0.7, 0.8), model=(0.9, 0.7))
     assert evidence.gains(made) == []
     assert [name for name, *_ in page.ranking(made, 9)][:2] == ["", "val/accuracy"]
-    assert "What each ingredient gives" not in page.page(made, {}, {}, [])
+    assert "What each ingredient gives" not in page.page(made, {}, {}, [], {})

@@ -374,7 +374,7 @@ def test_figures_fill_the_page(planted, sweep, point):
         width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', figure).groups())
         assert width >= 700  # points, at which text has the size of that in the small ones
         assert width > 2 * height
-    html = page.page(alone, {"l2": 1.0}, curves, [])
+    html = page.page(alone, {"l2": 1.0}, curves, [], {})
     assert html.count('<div class="scroll"><figure style="min-width:') == 4  # on a narrow screen
     assert "max-width" not in html.partition("figure svg {")[2].partition("}")[0]
     assert "max-width" not in html.partition("</style>")[2]

@@ -146,6 +146,38 @@ def test_what_procedures_find_is_said_of_each_point(sweep, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("words", "names", "said"),
+    [
+        (
+            [
+                "bias_variance",
+                "procedure.sets=2",
+                "data=toy",
+                "data.kind=sine",
+                "model.hidden=[2],[3]",
+            ],
+            ["model.hidden=[2]", "model.hidden=[3]"],
+            ["Over 2 training sets", "bias_squared"],
+        ),
+        (["probe", "sweep.repeats=2"], ["seed 0", "seed 1"], ["layer", "gradient"]),
+    ],
+)
+def test_what_no_value_ranks_is_shown_of_each_point(sweep, tmp_path, capsys, words, names, said):
+    assert sweep(f"procedure={words[0]}", *words[1:]) == 0
+    out = capsys.readouterr().out
+    page = (directory(tmp_path) / "report.html").read_text()
+    assert all(f"\n{name}\n" in out and f"<code>{name}</code>" in page for name in names)
+    assert [out.count(each) for each in said] == [2] * len(said)
+    assert all(each in page for each in said)
+
+
+def test_what_a_value_ranks_is_shown_in_the_ranking_alone(sweep, capsys):
+    words = ("procedure=ensemble", "procedure.seeds=2", "data.samples=100", "optimizer=sgd,adam")
+    assert sweep(*words) == 0
+    assert "mean member" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["sweep.repeats=2"], ["(seed 0).", "(seed 1)."]),
