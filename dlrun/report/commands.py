@@ -9,6 +9,8 @@ from dlrun.record import FAILED, KILLED
 from dlrun.record.sweep import SEED, Point, Sweep
 
 _OF_THE_SWEEP = ("sweep", "hydra")
+_WHERE = ("hydra/launcher", "hydra.launcher", "sweep.parallel", "sweep.stack")
+"""The beginnings of words that say where the runs of a sweep are trained, and how many at once."""
 
 
 def again(sweep: Sweep, changes: Mapping[str, str | None]) -> str:
@@ -40,8 +42,9 @@ def compare(sweep: Sweep, points: Sequence[Point], repeats: int) -> str:
     if len(apart) > 1:  # else it would be the product
         words.append(f"sweep.zip=[[{','.join(apart)}]]")
     fixed = _recipe(sweep, dict.fromkeys(keys, ""), ["sweep"])
+    typed = shlex.split(sweep.command)
+    fixed += [word for word in typed if shell.key(word).startswith(_WHERE)]
     if any(shell.key(word) == "experiment" for word in fixed):  # which may search in its own way
-        typed = shlex.split(sweep.command)
         fixed += ["sweep=grid", *(word for word in typed if shell.key(word) == "sweep.stages")]
     if sweep.settings.get("objective"):  # what they are compared by
         words.append(f"sweep.objective={sweep.settings['objective']}")

@@ -933,6 +933,16 @@ def test_what_follows_an_experiment_searches_no_more(sweep, point):
     assert "sweep=" not in commands.once(plain, found[0])
 
 
+def test_what_says_where_a_sweep_runs_stays_in_the_command_of_another(sweep, point):
+    where = "hydra/launcher=submitit_slurm hydra.launcher.partition=gpu sweep.parallel=2"
+    typed = f"dlrun -m {where} sweep=random sweep.trials=9 hydra.mode=MULTIRUN"
+    points = [point(n, {"optimizer.lr": 0.1**n}, 0.9) for n in (1, 2)]
+    made = replace(sweep([LR], points), command=typed)
+    compared = commands.compare(made, points, 3)
+    assert compared == f"dlrun -m model=mlp {where} optimizer.lr=0.1,0.01 sweep.repeats=3"
+    assert commands.once(made, points[0]) == "dlrun model=mlp optimizer.lr=0.1"
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.1, "0.1"), (1.0, "1.0"), (1e-6, "1e-6"), (64, "64"), (0.001037, "0.001037")],
