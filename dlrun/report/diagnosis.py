@@ -179,7 +179,7 @@ def label_noise(trained: Trained) -> Iterator[Finding]:
         "The nearest training samples contradict training labels more often than validation "
         "labels ({:.3g} against {:.3g})"
     )
-    if here - there > SURE * error and train > val:
+    if here - there - _by_shares(seen) > SURE * error and train > val:
         told = f"{told.format(here, there)}, and the network fits them worse"
     elif _contradicted(seen):
         here, there = seen["contradicted/train"], seen["contradicted/val"]
@@ -238,7 +238,7 @@ def _contradicted(seen: Mapping[str, float]) -> bool:
         return False
     more = seen["contradicted/train"] - seen["contradicted/val"]
     error = math.hypot(seen["contradicted/train_error"], seen["contradicted/val_error"])
-    return more > SURE * error
+    return more - _by_shares(seen) > SURE * error
 
 
 def _easier(seen: Mapping[str, float]) -> bool:
@@ -268,14 +268,19 @@ def _other_shares(seen: Mapping[str, float]) -> bool:
     return seen.get("classes", 0.0) > APART and seen["classes/errors"] > ELSEWHERE
 
 
-def _of_shares(seen: Mapping[str, float]) -> bool:
-    """Whether other shares of the classes may be all that sets the inputs apart.
+def _by_shares(seen: Mapping[str, float]) -> float:
+    """By how much other shares of the classes may change a probability: by their own distance.
 
-    They change no probability by more than their own distance (total variation).
+    That is half the sum of their differences (total variation); 0 where these may be chance.
     """
+    return seen["classes"] if _other_shares(seen) else 0.0
+
+
+def _of_shares(seen: Mapping[str, float]) -> bool:
+    """Whether other shares of the classes may be all that sets the inputs apart."""
     if not _other_shares(seen) or "shift" not in seen:
         return _other_shares(seen)
-    return abs(seen["shift"] - 0.5) - seen["classes"] <= max(APART, SURE * _chance(seen))
+    return abs(seen["shift"] - 0.5) - _by_shares(seen) <= max(APART, SURE * _chance(seen))
 
 
 def distribution_shift(trained: Trained) -> Iterator[Finding]:

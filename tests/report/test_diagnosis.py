@@ -86,6 +86,16 @@ def test_labels_that_neighbours_contradict_in_training_alone():
     assert one(labels__train=0.3).name == "good_fit", "training is fitted better"
 
 
+@pytest.mark.parametrize("kind", ["labels", "contradicted"])
+def test_shares_of_classes_explain_as_much_contradiction_as_they_differ_by(kind):
+    """A validation split without the class that is hard to tell."""
+    noisy = {f"{kind}/train": 0.3, f"{kind}/train_error": 0.01}
+    noisy |= {f"{kind}/val": 0.0, f"{kind}/val_error": 0.01, "train_eval/loss": 0.2}
+    assert one(**noisy).name == "label_noise"
+    assert one(**noisy, **OTHER).name != "label_noise"
+    assert one(**noisy, **OTHER | {"classes": 0.2}).name == "label_noise", "they explain 0.2 of 0.3"
+
+
 @pytest.mark.parametrize(("shift", "where"), [(0.9, "further from"), (0.1, "nearer to")])
 def test_splits_from_two_distributions(shift, where):
     finding = one(shift=shift)
