@@ -173,8 +173,8 @@ def setting(
     options, typed = catalogue.options(group), ",".join(chosen[group])
     typed = f"[{typed}]" if group in SEVERAL and typed else typed or "none"
     mine = [name.partition(".")[2] for name in names if name.startswith(f"{group}.")]
-    mine = [name for name in mine if not name.rpartition(".")[2].startswith("_")]
     mine = [name for name in mine if not any(one.startswith(f"{name}.") for one in mine)]
+    mine = [name for name in mine if not name.rpartition(".")[2].startswith("_")]
     others = [
         one.typed.partition("=")[2]
         for one in options.values()

@@ -126,6 +126,11 @@ COMPOSING = [
     ),
     ("loss.dleta=1", "loss.dleta=1", "it has no settings"),
     (
+        "metric=[top5] metric.top5.k=3",
+        "metric.top5.k=3",
+        "has no setting 'top5.k'; it has no setti",
+    ),
+    (
         "regularization=[dropout] regularization.dropout.rate=0.3",
         "has no setting 'dropout.rate'; it has",
         "dropout.hidden, dropout.visible, dropout.convolution, dropout.rates, dropout.scales\n",
