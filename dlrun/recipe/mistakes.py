@@ -175,7 +175,7 @@ def _form(composer: Composer, word: str, override: Override) -> str | None:
     if override.is_sweep_override() and not composer.multirun:
         return _several(composer, word, override)
     if override.is_add() or override.is_force_add():
-        if key in ROOT:
+        if key in ROOT and (names or override.is_add()):
             return f"{word}: {key} exists already; write {key}={value}"
         if not names and key.partition(".")[0] not in ROOT:
             return _no_setting(composer, word, key, composer.full([]))

@@ -223,6 +223,12 @@ def test_cfg_prints_the_recipe_and_runs_nothing(jobs, capsys):
     assert jobs == []
 
 
+def test_a_setting_may_be_set_or_added(jobs):
+    assert main(["++epochs=3", "++optimizer.lr=0.5", "++model.hidden=[9]"]) == 0
+    [recipe] = [recipe for recipe, *_ in jobs]
+    assert (recipe.epochs, recipe.optimizer.lr, list(recipe.model.hidden)) == (3, 0.5, [9])
+
+
 def test_an_experiment_needs_no_plus(jobs, capsys):
     shown = []
     for word in ("experiment=random_search", "+experiment=random_search"):

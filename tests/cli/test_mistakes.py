@@ -101,6 +101,8 @@ COMPOSING = [
     ("~model", "~model", "model="),
     ("~epochs", "~epochs", "cannot be taken away"),
     ("~optimizer.momentun", "~optimizer.momentun", "~optimizer.momentum"),
+    ("++optimizer=adam", "++optimizer=adam", "write optimizer=adam"),
+    ("++epochs=x", "epochs=x", "'5 epochs'"),
     ("--cfg job -p optimiser", "-p optimiser", "did you mean optimizer?"),
     ("--cfg job -p model.nonsense", "-p model.nonsense", "no such part"),
     ("-m --cfg job optimizer=sgd,adam", "optimizer=sgd,adam", "leave out -m and write one value"),
