@@ -99,6 +99,9 @@ def _do(
     command: list[str],
 ) -> Path | None:
     hydra, part = composer.hydra, asked.package
+    if not asked.cfg and (part or asked.resolve):
+        flag = f"-p {part}: shows a part of" if part else "--resolve: shows the values in"
+        raise Mistake(f"{flag} a recipe; write it after --cfg job")
     if asked.multirun and (asked.cfg or asked.info):
         _refuse_several(composer, words, "--cfg" if asked.cfg else "--info")
     if asked.cfg:
