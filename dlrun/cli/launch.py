@@ -142,7 +142,7 @@ def _one(
 
     def job(recipe: DictConfig) -> Any:
         about = compose.job()
-        asked = recipe.sweep.stack
+        asked, searched = recipe.sweep.stack, list(recipe.sweep.get("params") or ())
         recipe = compose.without_hydra(recipe)
         try:
             mistakes.refuse_sweeper(composer, words, about.sweeper)
@@ -151,6 +151,11 @@ def _one(
                 previous.refuse_columns(recipe, words)
                 recipe = previous.restore(composer, recipe, words)
                 previous.keep_store(recipe, command[1:])
+            elif searched and shell.ONE_RUN not in words:
+                _log.warning(
+                    f"sweep.params: {shell.listed(searched)} {'are' if searched[1:] else 'is'} "
+                    "searched with -m alone; this is one run"
+                )
             mistakes.check(recipe, about.choices, composer.catalogue.own)
             recipe.outputs = str(recipe.outputs)  # the time in it is that of now
             from dlrun.job import factory

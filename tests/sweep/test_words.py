@@ -143,6 +143,19 @@ def test_a_file_that_asks_hydras_sweeper_is_named(how, sweep, tmp_path, capsys):
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize(("more", "told"), [([], True), (["hydra.mode=RUN"], False)])
+def test_one_run_says_that_a_file_searches_nothing(more, told, sweep, capsys):
+    from dlrun.__main__ import main
+
+    write("a", "sweep: {params: {optimizer.lr: '0.1,0.2', seed: '0,1'}}\n")
+    words = ["--config-dir", "mine", "experiment=a", QUICK, "tracking=none", "test=false"]
+    assert main([*words, *more]) == 0
+    line = (
+        "warning: sweep.params: optimizer.lr and seed are searched with -m alone; this is one run\n"
+    )
+    assert (line in capsys.readouterr().err) == told
+
+
 @pytest.mark.parametrize("word", ["hydra.sweeper.n_trials=9", "+hydra.sweeper.n_jobs=2"])
 def test_other_settings_of_a_sweeper_are_those_of_a_search(word, sweep, capsys):
     assert sweep(word, "seed=0,1") == 2
