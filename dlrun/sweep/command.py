@@ -215,7 +215,7 @@ def _look_ahead(composer: Composer, words: Sequence[str], stages: Sequence[Stage
             with mistakes.explained(composer, staged.asked):
                 staged.check()
                 staged.check_gaps()
-                staged.check_values()
+                staged.check_values(goes_on=number < len(stages))
         except Mistake as mistake:
             raise Mistake(f"stage {number} of {len(stages)}: {mistake}") from mistake
 
@@ -259,7 +259,8 @@ def _narrowed(words: Sequence[str], before: Driver, stage: Stage) -> list[str]:
     """The words, with each dimension narrowed around the best points of the stage before."""
     best = before.ledger.sweep().ranked[: stage.around]
     if not best:
-        raise Failure("no point of the stage before has finished, so there is no best one")
+        objective = before.ledger.sweep().objective
+        raise Failure(f"no point of the stage before has a {objective}, so there is no best one")
     found = [point.values for point in best]
     narrow = before.plan.space.around(found, stage.margin, stage.refine).dimensions
     keys = [one.key for one in narrow]

@@ -156,8 +156,11 @@ class Plan:
         for made in families.values():
             mistakes.check(made.recipe, made.choices, self.composer.catalogue.own)
 
-    def check_values(self) -> None:
-        """Raise Mistake if a setting does not take its value. Imports torch."""
+    def check_values(self, goes_on: bool = False) -> None:
+        """Raise Mistake if a setting does not take its value. Imports torch.
+
+        goes_on: whether another stage follows, around the best points.
+        """
         from dlrun.recipe import build
 
         apart = [d for d in self.space.dimensions if d.key == SEED and d.zip is None]
@@ -165,8 +168,19 @@ class Plan:
         with mistakes.resolved():
             for made in self._samples():
                 build.check(made.recipe)
-                _check_procedure(made.recipe, seeds)
+                _check_procedure(made.recipe, seeds, self._judging(goes_on))
                 _check_objective(self.settings.objective, made.recipe)
+
+    def _judging(self, goes_on: bool) -> tuple[str, str]:
+        """The setting that goes by the values of points, and what to do without; "" for none."""
+        if goes_on:
+            return "sweep.stages", "leave it out"
+        if self.settings.pruner != "none":
+            return f"sweep.pruner={self.settings.pruner}", "leave it out"
+        word = f"sweep={self.sampler}"
+        if self.sampler == ablation.NAME:
+            return word, "leave it out"
+        return ("", "") if self.independent else (word, "use sweep=random")
 
     def only(self, names: Sequence[str]) -> "Plan":
         """The same sweep with these points of an ablation alone."""
@@ -371,10 +385,11 @@ def _check_objective(objective: str | None, recipe: DictConfig) -> None:
         raise Mistake(wrong)
 
 
-def _check_procedure(recipe: DictConfig, seeds: Sequence[int]) -> None:
+def _check_procedure(recipe: DictConfig, seeds: Sequence[int], judging: tuple[str, str]) -> None:
     """Raise Mistake for a procedure that no sweep takes, or not with these seeds. Imports torch.
 
-    Repetitions with trainings in common would have too small a standard error.
+    Repetitions with trainings in common would have too small a standard error. judging: the
+    setting that goes by the procedure's value, and what to do without; "" for none.
     """
     from dlrun import procedure
     from dlrun.recipe.instantiate import part
@@ -389,6 +404,11 @@ def _check_procedure(recipe: DictConfig, seeds: Sequence[int]) -> None:
         )
     if made.alone:
         raise Mistake(f"procedure={name}: searches by itself, so no sweep takes it; leave out -m")
+    word, right = judging
+    if word and not made.judged:
+        raise Mistake(
+            f"{word}: goes by the value of each point, and procedure={name} gives none; {right}"
+        )
 
 
 def _unfit(settings: DictConfig, swept: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -44,6 +44,27 @@ def test_a_seed_is_not_repeated(planned):
     planned("seed=0,1", "sweep.repeats=1")
 
 
+@pytest.mark.parametrize(
+    ("words", "right"),
+    [
+        (["sweep=tpe", LR], "sweep=tpe: .* procedure=probe gives none; use sweep=random"),
+        (["sweep=ablation", "initializer=he"], "sweep=ablation: .*; leave it out"),
+        (["sweep.pruner=median", "seed=0,1"], "sweep.pruner=median: .*; leave it out"),
+    ],
+)
+def test_what_goes_by_values_takes_no_procedure_without(planned, words, right):
+    planned("procedure=cross_validate", *words).check_values()
+    with pytest.raises(Mistake, match=f"^{right}$"):
+        planned("procedure=probe", *words).check_values()
+
+
+def test_stages_take_no_procedure_without_values(planned):
+    asked = planned("procedure=probe", "initializer=he,normal")
+    asked.check_values()
+    with pytest.raises(Mistake, match=r"^sweep.stages: goes by the value of each point"):
+        asked.check_values(goes_on=True)
+
+
 @pytest.mark.parametrize("word", ["sweep.zip={a:1}", "sweep.stages={epochs:2}", "sweep.zip=3"])
 def test_what_is_to_be_a_list_is_one(planned, word):
     with pytest.raises(Mistake, match=r"expected a list, e\.g\. sweep\."):
