@@ -70,10 +70,11 @@ def make(
     samples than there are splits goes to train first. The groups of a source stay whole: then
     splits are as near to their fractions as that allows, and the classes as near as that leaves.
     Raises ValueError for an argument out of range, Mistake for leaks under 'error', for a
-    split that 'drop' would leave empty, and where the classes are so small that a split
-    which should have samples gets none.
+    split that 'drop' would leave empty, where the classes are so small that a split
+    which should have samples gets none, and where all samples are of one class.
     """
     check(split, val, split_seed, leaks, samples, train_dev, classes)
+    _refuse_single(source)
     if classes is not None:
         source = some_classes.among(source, classes)
     if leaks == "together":
@@ -120,6 +121,22 @@ def make(
         columns=source.columns,
         targets=source.targets,
     )
+
+
+def _refuse_single(source: Source) -> None:
+    """Raise Mistake where all samples are of one class, or a table's target has one value.
+
+    Here rather than where samples are read: a trained network may be measured on such.
+    """
+    y, column = source.y, source.reading.get("target")
+    if not (len(y) and (source.classes or column) and bool((y == y[0]).all())):
+        return
+    value = source.classes[int(y[0])] if source.classes else f"{y[0].item():g}"
+    said = f"data: {source.name} has the single class {value}; at least 2 are needed"
+    if column:
+        where = f"all {len(y):,} rows" if y[1:].numel() else "the only row"
+        said = f"data.target={column}: has one value, {value!r}, in {where}"
+    raise Mistake(said, "class_missing")
 
 
 def _drawn(source: Source, chosen: Mapping[str, Rows]) -> frozenset[str]:

@@ -1,6 +1,8 @@
 """`dlrun evaluate`: how good a run is on its test split, or on other labelled data."""
 
 import json
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from dlrun.engine.report_card import Bin, Confused, MeanOfClasses, OfClass
     from dlrun.verb.labelled import Labelled
 
+_log = logging.getLogger("dlrun")
+
 _MATRIX = 16
 """Classes, at most, whose confusion is shown as a matrix."""
 _CLASSES, _CONFUSED = 30, 10
@@ -40,8 +44,10 @@ def run(asked: Asked) -> int:
             found = measured(made, samples)
             if noted is not None:
                 found["recipes_measured"] = noted()
+        _say_undefined(found["values"])
     if "--json" in asked.flags:
-        print(json.dumps({"run": directory.name, **found}))
+        values = {name: None if math.isnan(one) else one for name, one in found["values"].items()}
+        print(json.dumps({"run": directory.name, **found, "values": values}))
     else:
         _show(made, samples, found)
     return 0
@@ -85,6 +91,14 @@ def _card(made: Opened, predicted: "Tensor", y: "Tensor") -> dict[str, Any]:
         found["calibration_error"] = report_card.expected_calibration_error(bins)
         found["reliability"] = [asdict(each) for each in bins]
     return found
+
+
+def _say_undefined(values: Mapping[str, float]) -> None:
+    """Say which metrics have no value where the model answers: too few classes occur for them."""
+    without = [name for name, value in values.items() if math.isnan(value)]
+    if without and "loss" not in without:
+        has = f"{', '.join(without)} {'have' if without[1:] else 'has'}"
+        _log.warning(f"{has} no value: these samples are of too few classes")
 
 
 def _show(made: Opened, samples: "Labelled", found: Mapping[str, Any]) -> None:

@@ -200,7 +200,6 @@ def test_a_class_number_without_a_name_is_refused_where_splits_differ():
         ("cat dog", lambda i: i % 2 * 2 - 1, "class -1"),
         ("cat dog", lambda i: [i % 2 + 1], "class 2"),
         ("cat", lambda i: i % 2, r"class 1, .* 1 name \(cat\), counted from 0"),
-        ("cat", lambda i: 0, "single class"),
     ],
 )
 def test_names_that_do_not_tell_which_class_is_meant_are_refused(names, y, said):
@@ -270,7 +269,6 @@ def bad_sample(place: int):
         (Items(lambda i: (X[0] if i < 256 else X[0][:2], 1), 300), "make them alike"),
         (Items(lambda i: (X[0] / (i - 4), i % 2), 9), r"infinite values in 1 sample.* x\[4\]"),
         (Items(bad_sample), r"KeyError: 'gone' \(.*test_custom.py:\d+\)"),
-        (Items(lambda i: (X[i], 1)), "the single class 1"),
         (Items(lambda i: (X[i], {}), 5), r"y has the type object, and y\[0\] is {}; expected"),
         ((X, np.array(["a", None] * 20)), r"y lacks 20 of 40 values, first y\[1\], which is None"),
         ((X, np.array(["a", 3] * 20, object)), r"y\[1\] is 3; .* y.astype\(str\) makes them"),

@@ -284,7 +284,6 @@ def test_identical_files_in_two_splits_are_found(tmp_path, caplog):
     ("layout", "message"),
     [
         ({}, "no images in class folders"),
-        ({"a": 2}, "the single class a"),
         ({"a": 2, "b": 0}, "class folders without images: b"),
         ({"train/a": 2, "train/b": 2, "test/c": 1}, "no folder train/c"),
         ({"train/a": 1, "train/b": 1, "val/a": 1, "valid/a": 1}, "val and valid both mean val"),

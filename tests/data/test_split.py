@@ -39,6 +39,28 @@ def parts(data):
     return [data.train.rows.tolist(), data.val.rows.tolist(), data.test.rows.tolist()]
 
 
+@pytest.mark.parametrize("classes", [("cat",), ("cat", "dog")])
+def test_samples_of_one_class_cannot_be_trained_on(classes):
+    message = r"data: made has the single class cat; at least 2 are needed \(class_missing\)"
+    with pytest.raises(Mistake, match=message):
+        split.make(source([0] * 20, classes=classes))
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "value"),
+    [
+        (torch.zeros(20, dtype=torch.int64), ("no",), "'no'"),
+        (torch.full((20, 1), 0.5), (), "'0.5'"),
+    ],
+)
+def test_a_column_of_one_value_cannot_be_learned(y, classes, value):
+    made = replace(source([0] * 20, classes=classes), y=y, reading={"target": "sold"})
+    with pytest.raises(Mistake, match=f"data.target=sold: has one value, {value}, in all 20 rows"):
+        split.make(made)
+    with pytest.raises(Mistake, match=f"data.target=sold: has one value, {value}, in the only row"):
+        split.make(replace(made, y=y[:1], x=made.x[:1], hashes=made.hashes[:1]))
+
+
 @pytest.mark.parametrize("fractions", ["60/20/20", [60, 20, 20], [0.8, 0.1, 0.1], "33/33/34"])
 @pytest.mark.parametrize("counts", [[50, 50], [7, 103, 28, 3, 999], [5] * 200])
 def test_every_class_is_split_within_one_of_its_exact_fraction(fractions, counts):
@@ -274,7 +296,7 @@ def test_without_identical_samples_together_changes_nothing():
 
 
 def test_samples_identical_to_those_of_a_group_join_it():
-    made = replace(source([0] * 40, hashes=[*range(39), 0]), groups=torch.arange(40) // 2)
+    made = replace(source([0, 1] * 20, hashes=[*range(39), 0]), groups=torch.arange(40) // 2)
     groups = split.make(made, leaks="together").groups
     assert groups[[0, 1, 38, 39]].unique().numel() == 1
     assert groups.unique().numel() == 19

@@ -269,6 +269,41 @@ def test_a_split_of_other_data(runs, capsys, tmp_path):
     assert "split=val: new comes with train, test" in capsys.readouterr().err
 
 
+def of_one_class(form, folder):
+    """Words that name data of one class alone: of the digits 3, of the photos dark."""
+    if form == "arrays":
+        np.savez(folder / "one.npz", x=np.zeros((9, 8, 8), np.uint8), y=np.full(9, 3))
+        return [f"data.path={folder / 'one.npz'}"]
+    write_photos(folder / "one", 9, classes=("dark",), size=(9, 6))
+    if form == "imagefolder":
+        return [f"data.root={folder / 'one'}"]
+    rows = "".join(f"one/dark/{path.name},dark\n" for path in (folder / "one/dark").iterdir())
+    (folder / "one.csv").write_text(f"file,kind\n{rows}")
+    return [f"data.path={folder / 'one.csv'}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("digits", "arrays"), ("photos", "imagefolder"), ("photos", "imagetable")]
+)
+def test_other_data_of_one_class_are_measured_and_not_trained_on(
+    name, form, runs, capsys, tmp_path
+):
+    words = [f"data={form}", *of_one_class(form, tmp_path)]
+    capsys.readouterr()
+    asked = ["evaluate", "--json", runs[name].name, *words, "metric=[auroc,balanced_accuracy]"]
+    assert main(asked) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out, parse_constant=pytest.fail)
+    assert found["samples"] == 9
+    assert found["values"]["balanced_accuracy"] == found["values"]["accuracy"]
+    if name == "digits":
+        assert found["values"]["auroc"] is None
+        [said] = [line for line in printed.err.splitlines() if "auroc" in line]
+        assert said == "warning: auroc has no value: these samples are of too few classes"
+    assert main([*words, *SHORT]) == 2
+    assert "has the single class" in capsys.readouterr().err
+
+
 def test_the_run_s_own_data_are_recognized(runs, capsys):
     assert main(["evaluate", runs["digits"].name, "data=digits"]) == 0
     out = capsys.readouterr().out

@@ -72,9 +72,9 @@ def lay_out(root: str, files: Sequence[str], folders: Sequence[str], left_out: s
             layout.paths.append(path)
             layout.labels.append(index[place[1]])
             layout.splits.append(place[0])
-    _check(root, layout, counts, inner, left_out)
+    _check(root, layout, counts, left_out)
     if order[-1] == "class":
-        notes += _same_subfolders(folders, len(order))
+        notes += _same_subfolders(root, folders, len(order))
     if outside := len(files) - len(layout.paths):
         lie = "image lies" if outside == 1 else "images lie"
         notes.append(f"{outside} {lie} outside of the class folders; left out")
@@ -141,13 +141,7 @@ def _refuse_doubled(inside: str, names: Sequence[str]) -> None:
             raise Mistake(f"{' and '.join(same)} both mean {split}; keep one of them")
 
 
-def _check(
-    root: str,
-    layout: Layout,
-    counts: Counter[tuple[str, str]],
-    inner: dict[str, list[str]],
-    left_out: str,
-) -> None:
+def _check(root: str, layout: Layout, counts: Counter[tuple[str, str]], left_out: str) -> None:
     are = "is" if left_out.startswith("1 ") else "are"
     beside = f"; there {are} {left_out}" if left_out else ""
     if not layout.paths:
@@ -159,26 +153,29 @@ def _check(
     empty = [name for name in layout.classes if not counts[split, name]]
     if empty:
         raise Mistake(f"class folders without images: {', '.join(empty[:5])}{beside}")
-    if len(layout.classes) < 2:
-        only = layout.classes[0]
-        meant = os.path.join(root, only)
-        near = f"; did you mean data.root={meant}?" if len(inner.get(only, [])) > 1 else ""
-        message = f"it has the single class {only}; at least 2 are needed{near}"
-        raise Mistake(message, "class_missing")
 
 
-def _same_subfolders(folders: Sequence[str], depth: int) -> list[str]:
-    """A sentence where all class folders have the same subfolders, which may be the classes."""
+def _same_subfolders(root: str, folders: Sequence[str], depth: int) -> list[str]:
+    """A sentence where all class folders have the same subfolders, which may be the classes.
+
+    Of a single class folder, which may be a folder too much: where it has several.
+    """
     below: dict[str, list[str]] = {f: [] for f in folders if f.count(os.sep) == depth - 1}
     for folder in folders:
         if folder.count(os.sep) == depth:
             below[os.path.dirname(folder)].append(os.path.basename(folder))
     first = next(iter(below.values()), [])
-    if len(below) < 2 or len(first) < 2 or any(names != first for names in below.values()):
+    if len(first) < 2 or any(names != first for names in below.values()):
         return []
     some = ", ".join(first[:5]) + (", ..." if len(first) > 5 else "")
     tops = ", ".join(list(below)[:5]) + (", ..." if len(below) > 5 else "")
+    has, right = (
+        "all class folders have the same",
+        "name the folders above them train, val and test",
+    )
+    if len(below) == 1:
+        has, right = "the only class folder has the", f"write data.root={os.path.join(root, tops)}"
     return [
-        f"all class folders have the same subfolders ({some}), which count as parts of {tops}; "
-        "where these are the classes, name the folders above them train, val and test"
+        f"{has} subfolders ({some}), which count as parts of {tops}; where these are the classes, "
+        f"{right}"
     ]

@@ -73,9 +73,6 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
     if kind == "f" and (y != np.round(y)).any():
         raise Mistake("data.task=classification: y has fractions; use data.task=regression")
     values, labels = np.unique(y, return_inverse=True)
-    if len(values) < 2:
-        message = f"y has the single class {values[0]}; at least 2 are needed"
-        raise Mistake(message, "class_missing")
     names = tuple(str(int(v) if kind == "f" else v) for v in values.tolist())
     return labels.astype(np.int64), names
 
@@ -119,11 +116,6 @@ def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     Raises Mistake for what is meant as numbers but not written as such.
     """
     texts, name = column.texts, column.name
-    if len(set(texts)) < 2:
-        where = f"all {len(texts):,} rows" if texts[1:] else "the only row"
-        message = f"the column {name}, which is to be predicted, has one value, "
-        message += f"{cells.shown(texts[0])}, in {where}"
-        raise Mistake(message, "class_missing")
     numbers = cells.read_numbers(texts, decimal)
     if task in ("regression", "multilabel"):
         return require_numbers(column, decimal, f"data.task={task}: y has strings"), ""

@@ -122,7 +122,9 @@ def test_subfolders_of_their_own_are_nothing_to_say(tmp_path, caplog):
     assert not caplog.records
 
 
-def test_a_root_that_lies_one_folder_deeper_is_proposed(tmp_path):
+def test_a_root_that_lies_one_folder_deeper_is_proposed(tmp_path, caplog):
     make_folder(tmp_path, {"photos/cat": 2, "photos/dog": 2})
-    with pytest.raises(Mistake, match=rf"did you mean data\.root={tmp_path}/photos\?"):
-        imagefolder(str(tmp_path))
+    assert imagefolder(str(tmp_path)).classes == ("photos",)
+    (said,) = caplog.messages
+    assert "the only class folder has the subfolders (cat, dog)" in said
+    assert said.endswith(f"; where these are the classes, write data.root={tmp_path}/photos")
