@@ -51,7 +51,7 @@ from dlrun.recipe import (
     resume,
     start,
 )
-from dlrun.recipe.notes import notes
+from dlrun.recipe.notes import idle, notes
 from dlrun.recipe.resume import placed
 from dlrun.recipe.schema import GROUPS, OF_MODEL, OFF
 from dlrun.record import Record
@@ -148,6 +148,7 @@ class Lab:
 
     def perform(self) -> Outcome:
         """Do what the procedure says."""
+        self._tell_unused()
         if self.procedure.single:
             return self._called()
         try:
@@ -189,6 +190,18 @@ class Lab:
             if outcome.failure:
                 raise Failure(outcome.failure)
         return outcome
+
+    def _tell_unused(self) -> None:
+        """Say which settings were typed in vain, because the procedure depends on no such."""
+        uses = self.procedure.uses
+        if uses is None or "parent" in self.invocation.info:  # which another procedure asks for
+            return
+        others = set(map(str, self.config)) - {*uses, *identity.NEUTRAL, "procedure"}
+        keys = ((word, shell.key(word).partition(".")[0]) for word in self.words.plainly())
+        if idle := [word for word, key in keys if key in others]:
+            has = "has" if len(idle) == 1 else "have"
+            name = self.invocation.choices["procedure"]
+            _log.warning(f"{', '.join(idle)}: {has} no effect on procedure={name}")
 
     def _tell_idle(self) -> None:
         """Say which settings were typed in vain, because every variant has its own."""
@@ -527,6 +540,7 @@ class Lab:
                     chosen = training.length is not None
                     typed = [*map(shell.key, invocation.overrides)]
                     told = notes(config, run.lengths, run.averaging, chosen, typed)
+                    told += idle(config, run, typed)
                     show = self._shown(kept, state, run.lengths, told)
                 else:
                     show = among.show

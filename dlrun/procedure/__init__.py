@@ -303,6 +303,7 @@ class Procedure:
     trains: whether its run is one that can be trained on. alone: whether no sweep takes it.
     seeds: how many it takes from the recipe's one on, by its options; None for one.
     split: on which its value is measured.
+    uses: the groups and settings that it depends on; None where it trains, or may depend on all.
     """
 
     function: Callable[..., Outcome]
@@ -312,6 +313,7 @@ class Procedure:
     alone: bool = False
     seeds: Callable[..., int] | None = None
     split: str = "val"
+    uses: Sequence[str] | None = None
 
     @property
     def stride(self) -> int:
@@ -335,11 +337,12 @@ def procedure(
     alone: bool = False,
     seeds: Callable[..., int] | None = None,
     split: str = "val",
+    uses: Sequence[str] | None = None,
 ) -> Callable[[Callable[..., Outcome]], Procedure]:
     """Decorate a function that is another kind of procedure than most."""
 
     def declare(function: Callable[..., Outcome]) -> Procedure:
-        return Procedure(function, single, judged, trains, alone, seeds, split)
+        return Procedure(function, single, judged, trains, alone, seeds, split, uses)
 
     return declare
 

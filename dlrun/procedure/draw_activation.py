@@ -15,7 +15,7 @@ _FLAT = 0.01
 """A derivative below which an activation counts as flat."""
 
 
-@procedure(judged=False, trains=False)
+@procedure(judged=False, trains=False, uses=("activation",))
 def draw_activation(lab: Lab, reach: float = 5.0) -> Outcome:
     """The procedure `draw_activation`: f(x) and f′(x) from −reach to reach.
 

@@ -24,10 +24,14 @@ _OF_DATA = (
     *("leak", "label_noise", "class_missing", "class_imbalance", "input_scale"),
     *("dependent_inputs", "label_range"),
 )
+_USES = (
+    *("data", "preprocessing", "augmentation", "model", "activation", "loss", "regularization"),
+    *("sampling", "class_weights", "batch_size", "seed", "precision"),
+)
 _COLUMNS = 50  # of a table, at most, that are listed
 
 
-@procedure(judged=False, trains=False)
+@procedure(judged=False, trains=False, uses=_USES)
 def show_data(lab: Lab, examples: int = 10, tell_apart: bool = False) -> Outcome:
     """The procedure `show_data`: counts, ranges and examples, and what is wrong with the data.
 

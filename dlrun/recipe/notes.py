@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun import duration, shell
-from dlrun.engine.run import LoopConfig
+from dlrun.engine.run import LoopConfig, Run
 from dlrun.optimizer import Averaging
 from dlrun.recipe import instantiate, signature
 from dlrun.record import MANUAL
@@ -26,6 +26,8 @@ _NEEDS = {
     "watch_every": ("watch", None),
 }
 """Settings that only say more of another one, and the value with which that asks for nothing."""
+_EVERY = ("validate_every", "log_every", "watch_every")
+"""How often something is done, beside the end of the training."""
 
 
 def notes(
@@ -43,7 +45,40 @@ def notes(
     replaced = _replaced(config) if "optimizer.lr" in typed else ()
     own = [*replaced, *_idle(config, typed)]
     own += [*_rate(config, lengths), *_decay(config), *_zeros(config, averaging)]
-    return own if chosen else [*own, *_beyond(config, lengths)]
+    return own if chosen else [*own, *_beyond(config, lengths, typed)]
+
+
+def idle(config: DictConfig, run: Run, typed: Collection[str]) -> list[str]:
+    """A line for each setting that was typed for nothing, as this run shows.
+
+    typed: the keys that were typed.
+    """
+    data, began = run.data, run.began or {}
+    images = len(data.shape) == 3
+    convolves = images and any(weight.dim() == 4 for weight in run.model.parameters())
+    val, drawn = len(data.val), data.drawn or config.data.get("samples") is not None
+    reasons = {
+        "data.split_seed": "" if drawn else "the set comes with its own splits",
+        "channels_last": "" if convolves else "the model has no convolutions of images",
+        "validate_on": "" if len(run.val) < val else f"there are {val:,} validation samples",
+        "test": "" if len(data.test) else "there are no test samples",
+        "initializer": "" if began.get("anew", True) else f"weights={config.weights} has them all",
+    }
+    return [
+        f"{_said(config, key)}: has no effect, because {why}"
+        for key, why in reasons.items()
+        if why and key in typed and not _asks_nothing(OmegaConf.select(config, key))
+    ]
+
+
+def _asks_nothing(value: Any) -> bool:
+    return value is None or value is False
+
+
+def _said(config: DictConfig, key: str) -> str:
+    """A setting with its value; of a group the key alone."""
+    value = OmegaConf.select(config, key)
+    return key if isinstance(value, DictConfig) else f"{key}={shell.spelled(value)}"
 
 
 def of_rate(config: DictConfig, lengths: LoopConfig) -> float:
@@ -92,8 +127,8 @@ def _idle(config: DictConfig, typed: Collection[str]) -> Iterator[str]:
     """Settings that were typed for nothing, as what they are about was not asked for."""
     for key, (about, nothing) in _NEEDS.items():
         if key in typed and OmegaConf.select(config, about) == nothing:
-            said = f"{key}={shell.spelled(OmegaConf.select(config, key))}"
-            yield f"{said}: has no effect, because {about} is {shell.spelled(nothing)}"
+            why = f"{about} is {shell.spelled(nothing)}"
+            yield f"{_said(config, key)}: has no effect, because {why}"
 
 
 def _decay(config: DictConfig) -> Iterator[str]:
@@ -114,11 +149,11 @@ def _zeros(config: DictConfig, averaging: Sequence[Averaging]) -> Iterator[str]:
             )
 
 
-def _beyond(config: DictConfig, lengths: LoopConfig) -> Iterator[str]:
+def _beyond(config: DictConfig, lengths: LoopConfig, typed: Collection[str]) -> Iterator[str]:
     """What the training is too short for, of which nothing else is said."""
     total = lengths.total_steps
     there = f"{total:,} steps ({total / lengths.steps_per_epoch:.4g} epochs)"
-    for key, value, times in _durations(config):
+    for key, value, times in _durations(config, typed):
         steps = max((time.steps(lengths.steps_per_epoch, total) for time in times), default=0)
         waits = key.endswith(".patience")
         late = steps + lengths.validate_every * waits  # the first validation is the best by then
@@ -135,9 +170,14 @@ def _beyond(config: DictConfig, lengths: LoopConfig) -> Iterator[str]:
             yield f"{said} never reached: the training has {there}{more if waits else ''}"
 
 
-def _durations(config: DictConfig) -> Iterator[tuple[str, Any, list[duration.Duration]]]:
+def _durations(
+    config: DictConfig, typed: Collection[str]
+) -> Iterator[tuple[str, Any, list[duration.Duration]]]:
     """The times at which something is to begin, change or end, by their keys."""
     yield "warmup", config.warmup, [duration.parse(config.warmup)]
+    for key in _EVERY:
+        if key in typed and (key != "watch_every" or config.watch):
+            yield key, config[key], [duration.parse(config[key])]
     if config.unfreeze_at is not None:
         yield "unfreeze_at", config.unfreeze_at, [duration.parse(config.unfreeze_at)]
     options = {key: config[key] for key in ("optimizer", "schedule")}

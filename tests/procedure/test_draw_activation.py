@@ -40,6 +40,11 @@ def test_curve_and_derivative(name, tmp_path):
     assert (run / "figures" / "activation.png").is_file()
 
 
+def test_other_settings_are_said_to_do_nothing(tmp_path, capsys):
+    assert told(tmp_path, "activation=elu", "epochs=3")[0] == 0
+    assert "epochs=3: has no effect on procedure=draw_activation\n" in capsys.readouterr().err
+
+
 def test_mistakes(tmp_path, capsys):
     assert told(tmp_path, "activation=maxout")[0] == 2
     assert "takes 2 numbers for each that it gives" in capsys.readouterr().err

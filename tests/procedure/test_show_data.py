@@ -35,6 +35,14 @@ def test_counts_by_class(capsys):
         assert image.size == (10 * 68, 4 * 68 - 0)
 
 
+def test_settings_of_a_training_are_said_to_do_nothing(capsys):
+    words = ["epochs=7", "optimizer.lr=0.3", "preprocessing=[center]", "threads=1"]
+    assert main([*COMMON, *words]) == 0
+    said = capsys.readouterr().err
+    assert "epochs=7, optimizer.lr=0.3: have no effect on procedure=show_data\n" in said
+    assert said.count("no effect") == 1
+
+
 def test_several_targets_by_their_names(tmp_path):
     rows = "".join(f"{place}.png,{place},{2 * place}\n" for place in range(20))
     (tmp_path / "t.csv").write_text(f"file,wide,high\n{rows}")

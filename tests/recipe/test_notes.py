@@ -1,9 +1,12 @@
 """Lines before a training of what a recipe comes to."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from dlrun.recipe import build
-from dlrun.recipe.notes import notes
+from dlrun.recipe.notes import idle, notes
 from dlrun.regularization.early_stopping import EarlyStopping
 
 
@@ -183,6 +186,61 @@ def test_a_setting_that_is_typed_without_what_it_is_about_is_said(
         recipe = compose_recipe("epochs=20", *words)
         lines = notes(recipe, build.lengths_of(recipe, 1000, 1), typed=typed)
         assert [each for each in lines if key in each and "no effect" in each] == expected
+
+
+NO_CONVOLUTIONS = "the model has no convolutions of images"
+
+
+@pytest.mark.parametrize(
+    ("word", "why", "otherwise"),
+    [
+        ("data.split_seed=0", "the set comes with its own splits", ["data.samples=50"]),
+        ("channels_last=true", NO_CONVOLUTIONS, ["model=cnn"]),
+        ("validate_on=30", "there are 30 validation samples", ["validate_on=29"]),
+        ("test=true", "there are no test samples", ["test=false"]),
+    ],
+)
+def test_a_setting_that_does_nothing_to_this_run_is_said(compose_recipe, word, why, otherwise):
+    recipe = compose_recipe("data.split=1000/30/767", word)
+    data = replace(build.load_data(recipe), drawn=frozenset())
+    data = replace(data, test=replace(data.test, rows=data.test.rows[:0]))
+    key = word.partition("=")[0]
+    run = build.build(recipe, data)
+    assert idle(recipe, run, [key]) == [f"{word}: has no effect, because {why}"]
+    assert idle(recipe, run, []) == []
+    other = compose_recipe("data.split=1000/30/767", word, *otherwise)
+    assert idle(other, build.build(other, data), [key]) == []
+
+
+def test_splits_that_are_drawn_have_a_seed(compose_recipe, digits):
+    recipe = compose_recipe("data.split_seed=3")
+    assert idle(recipe, build.build(recipe, digits), ["data.split_seed"]) == []
+
+
+@pytest.mark.parametrize(("hidden", "whole"), [(64, True), (8, False)])
+def test_an_initializer_does_nothing_where_weights_are_given(
+    compose_recipe, digits, tmp_path, hidden, whole
+):
+    file = tmp_path / "weights.pt"
+    given = compose_recipe("initializer=he", f"model.hidden=[{hidden}]")
+    torch.save(build.build(given, digits).model.state_dict(), file)
+    recipe = compose_recipe("initializer=he", "model.hidden=[64]", f"weights={file}")
+    lines = idle(recipe, build.build(recipe, digits), ["initializer"])
+    expected = f"initializer: has no effect, because weights={file} has them all"
+    assert lines == ([expected] if whole else [])
+
+
+@pytest.mark.parametrize("key", ["validate_every", "log_every", "watch_every"])
+def test_a_period_that_is_longer_than_the_training_is_said(compose_recipe, key):
+    for value, words in (("4", [f"{key}=4"]), ("3", [])):
+        recipe = compose_recipe("epochs=3", "watch=layers", f"{key}={value}")
+        lines = notes(recipe, build.lengths_of(recipe, 100, 1), typed=[key])
+        said = [
+            f"warning: {each} is never reached: the training has 12 steps (3 epochs)"
+            for each in words
+        ]
+        assert lines == said
+        assert notes(recipe, build.lengths_of(recipe, 100, 1)) == []
 
 
 @pytest.mark.parametrize(
