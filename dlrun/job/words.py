@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlrun import shell
+from dlrun import record, shell
 from dlrun.data.tables.columns import read_kinds
 from dlrun.job.recording import Invocation
 from dlrun.preprocessing import SCALES
@@ -47,6 +47,7 @@ class Words:
     def advice(self, changes: Mapping[str, Any]) -> str:
         """The command that makes those changes that the recipe has not; "" where there are none.
 
+        Where a run has gone on with other settings, the recipe from the beginning is a change.
         None either for another activation where the model brings its own.
         """
         if "activation" in changes and any(checks.idle_activation(self.config)):
@@ -54,7 +55,15 @@ class Words:
         changes = self._beside_own(changes)
         new = {key for key, value in changes.items() if not self._is_so(key, value)}
         kept = {key: value for key, value in changes.items() if key in {*new, "procedure"}}
-        return self.command(kept) if new else ""
+        return self.command(kept) if new or self._began_otherwise() else ""
+
+    def _began_otherwise(self) -> bool:
+        """Whether the run was resumed with settings that it had not begun with."""
+        if not self.config.resume:
+            return False
+        resumed = record.read_json(Path(self.config.resume) / "run.json").get("resumed", ())
+        keys = (shell.key(word) for each in resumed for word in each["new"])
+        return any(key not in identity.NEUTRAL for key in keys)
 
     def plainly(self) -> list[str]:
         """What was typed of the recipe, to train it: where a file asks for more, this says so."""

@@ -1,3 +1,4 @@
+import json
 import shlex
 
 import pytest
@@ -31,3 +32,26 @@ def test_columns_are_left_out_beside_what_is_said_of_others(typed, there, compos
     said = Words(recipe, invocation).advice({"data.columns": {"the boat": "out"}})
     data = compose_recipe(*shlex.split(said)[1:]).data
     assert {key: data[key] for key in there} == there
+
+
+@pytest.mark.parametrize(
+    ("new", "command"),
+    [
+        ([], ""),
+        (["resume=last", "outputs=there"], ""),
+        (["epochs=9"], "dlrun optimizer.lr=0.2 epochs=9"),
+    ],
+)
+def test_a_run_that_went_on_otherwise_may_begin_anew_as_it_is_now(
+    new, command, compose_recipe, tmp_path
+):
+    words = ["optimizer.lr=0.2", "epochs=9"]
+    recipe = compose_recipe(*words)
+    info = {"resumed": [{"new": []}, {"new": new}]}
+    (tmp_path / "run.json").write_text(json.dumps(info))
+    recipe.resume = str(tmp_path)
+    choices = {"schedule": "cosine", "procedure": "train"}
+    words = Words(recipe, Invocation(words, ["dlrun", *words], choices))
+    assert words.advice({"schedule": "cosine"}) == command
+    recipe.resume = None
+    assert words.advice({"schedule": "cosine"}) == ""
