@@ -84,6 +84,8 @@ class Source:
     reading: how files became samples, so that others can be read in the same way; of a table see
         `tables.encode`.
     columns: the names of a table's features; empty where they have none.
+    unfilled: of a table whose columns had to be encoded these columns, in the order of the reading,
+        (n, columns) with nan for each missing number.
     targets: the names of the columns of y; empty where they have none, or are classes.
     chance: whether samples are identical by chance, as rows of a table with few values are.
     rows: those that splits are made of; None for all.
@@ -103,6 +105,7 @@ class Source:
     settle: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any] | None], Source] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    unfilled: Tensor | None = None
     targets: tuple[str, ...] = ()
     chance: bool = False
     rows: Tensor | None = None
@@ -151,7 +154,7 @@ class Data:
         itself as uint8.
     groups: of all samples of the set, by their rows, as in `Source`; with leaks=together those
         that are identical are of one.
-    labels, reading, columns, targets: as in `Source`.
+    labels, reading, columns, unfilled, targets: as in `Source`.
     made: what runs have made of just these data and share; see `dlrun.engine.shared`.
     """
 
@@ -172,6 +175,7 @@ class Data:
     labels: bool | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    unfilled: Tensor | None = None
     targets: tuple[str, ...] = ()
     made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 

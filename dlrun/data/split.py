@@ -21,6 +21,8 @@ from dlrun.errors import Mistake
 
 NAMES = ("train", "val", "test")
 TRAIN_DEV = "train_dev"
+_KEPT = ("name", "classes", "digest", "labels", "reading", "columns", "unfilled", "targets")
+"""Of a source, what its splits keep."""
 LEAKS = ("warn", "error", "drop", "together")
 _HOLD_BACK, _THIN, _FOLDS, _BOOTSTRAP, _PART = 5, 6, 7, 8, 9  # uses of a seed; others are elsewhere
 _VAL = 0.1  # what of train becomes val unless said otherwise
@@ -103,23 +105,17 @@ def make(
         source = source.settle(told, fitted)
         source = some_classes.among(source, classes) if classes else source
     parts = {name: Split(source.x, y, torch.from_numpy(some)) for name, some in chosen.items()}
+    kept: dict[str, Any] = {name: getattr(source, name) for name in _KEPT}
     return Data(
-        name=source.name,
-        **{name: parts.pop(name) for name in NAMES},
+        **kept | {name: parts.pop(name) for name in NAMES},
         extra=parts,
         drawn=drawn,
         hashes=None if source.chance else source.hashes,
-        labels=source.labels,
         shape=tuple(source.x.shape[1:]),
-        classes=source.classes,
         outputs=len(source.classes) or source.y.shape[1],
-        digest=source.digest,
         scale=scale,
         groups=groups,
         depth=source.values.depth or None if source.values else None,
-        reading=source.reading,
-        columns=source.columns,
-        targets=source.targets,
     )
 
 

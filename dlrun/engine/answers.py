@@ -128,7 +128,8 @@ def _places(split: Split, rows: Tensor) -> NDArray[Any]:
 
 
 def _inputs(data: Data, split: Split, places: NDArray[Any]) -> Arrays:
-    x = split.x.index_select(0, split.rows[torch.from_numpy(places)].to(split.x.device)).cpu()
+    rows = split.rows[torch.from_numpy(places)]
+    x = split.x.index_select(0, rows.to(split.x.device)).cpu()
     if are_images(x):
         return {"place": places, "image": _small(x)}
     if x.dim() != 2:
@@ -136,7 +137,8 @@ def _inputs(data: Data, split: Split, places: NDArray[Any]) -> Arrays:
     inputs: NDArray[Any] = x.float().numpy()
     names = list(data.columns) or [f"column {number}" for number in range(1, x.shape[1] + 1)]
     if columns := data.reading.get("columns"):
-        names, inputs = as_written(inputs, columns)
+        unfilled = None if data.unfilled is None else data.unfilled[rows.cpu()].numpy()
+        names, inputs = as_written(inputs, columns, unfilled)
     shown = {"input": inputs[:, :_COLUMNS], "columns": np.array(names[:_COLUMNS])}
     return {"place": places, "features": np.array(len(names)), **shown}
 

@@ -107,15 +107,22 @@ def test_nothing_of_an_empty_split(compose_recipe, digits):
     )
 
 
-def test_rows_of_a_table_are_kept_as_its_file_has_them(compose_recipe, tmp_path):
+@pytest.mark.parametrize("where", ["all", "val"])
+def test_rows_of_a_table_are_kept_as_its_file_has_them(compose_recipe, tmp_path, where):
+    """Values are missing in all splits, or in validation alone, where the network sees medians."""
     file = tmp_path / "t.csv"
     days = [f"{n % 28 + 1:02d}.03.2001" for n in range(200)]
-    lines = [f"{day},{'' if n % 4 else n / 8},{'ab'[n % 2]},{n}.5" for n, day in enumerate(days)]
+    if where == "val":
+        days[20:40] = [""] * 20
+    sizes = ["" if (n % 4 if where == "all" else 20 <= n < 40) else n / 8 for n in range(200)]
+    lines = [f"{days[n]},{sizes[n]},{'ab'[n % 2]},{n}.5" for n in range(200)]
     file.write_text("\n".join(["day,size,kind,y", *lines]))
-    data = split.make(arrays.arrays(str(file), "y", cache=str(tmp_path / "cache")))
+    source = arrays.arrays(str(file), "y", cache=str(tmp_path / "cache"))
+    rows = {"train": [*range(20), *range(40, 200)], "val": range(20, 40)}
+    data = split.make(source, rows=rows if where == "val" else None)
     found = answers(build.build(compose_recipe(), data), data, "val")
     assert found["columns"].tolist() == ["day", "size", "kind"]
     assert found["features"] == 3
     for row, cells in zip(found["row"][found["place"]], found["input"].tolist(), strict=True):
         day, size, kind, _ = lines[row].split(",")
-        assert cells == [day, f"{float(size):g}" if size else "–", kind]
+        assert cells == [day or "–", f"{float(size):g}" if size else "–", kind]

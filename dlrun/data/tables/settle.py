@@ -84,7 +84,11 @@ def _settled(source: Source, fit: Columns, x: NDArray[np.float32] | None) -> Sou
         return replace(source, settle=None, reading=reading)
     from dlrun.data.tables.encode import names
 
-    return replace(source, x=torch.from_numpy(x), settle=None, reading=reading, columns=names(fit))
+    places = {column["name"]: place for place, column in enumerate(source.reading["columns"])}
+    order = [places[column["name"]] for column in fit]
+    unfilled = source.x if order == list(range(len(places))) else source.x[:, order]
+    settled = replace(source, x=torch.from_numpy(x), unfilled=unfilled, settle=None)
+    return replace(settled, reading=reading, columns=names(fit))
 
 
 def _medians(x: NDArray[np.float32]) -> NDArray[np.float64]:

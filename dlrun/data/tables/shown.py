@@ -25,25 +25,26 @@ def origins(columns: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def as_written(
-    x: NDArray[np.float32], columns: Sequence[Mapping[str, Any]]
+    x: NDArray[np.float32],
+    columns: Sequence[Mapping[str, Any]],
+    unfilled: NDArray[np.float32] | None = None,
 ) -> tuple[list[str], NDArray[np.str_]]:
     """The names of the columns, and (n, columns) texts.
 
-    x: (n, features) as `encode.transform` makes them of these columns, which are fitted. A missing
-    value of a column that lacks none in training is its median, and cannot be told from one.
+    x: (n, features) as `encode.transform` makes them of these columns, which are fitted.
+    unfilled: the same rows as in `Source`: the median of a column that lacks no value in training
+    may stand for a missing one. None where none is missing.
     """
-    numbers = [column for column in columns if column["kind"] != "text"]
-    flags = iter(range(len(numbers), x.shape[1]))
-    absent = {column["name"]: x[:, next(flags)] > 0 for column in numbers if column["flag"]}
-    values = iter(x.T)
     found: dict[str, list[str]] = {}
-    for column in numbers:
-        cells = [_written(value, column) for value in next(values)]
-        without = absent.get(column["name"], ())
-        for place in np.flatnonzero(without):
-            cells[place] = ABSENT
-        found[column["name"]] = cells
-    start = len(numbers) + len(absent)
+    absent = None if unfilled is None else np.isnan(unfilled)
+    values, flags = iter(x.T), 0
+    for place, column in enumerate(columns):
+        if column["kind"] != "text":
+            cells = [_written(value, column) for value in next(values)]
+            for row in () if absent is None else np.flatnonzero(absent[:, place]):
+                cells[row] = ABSENT
+            found[column["name"]], flags = cells, flags + column["flag"]
+    start = len(found) + flags
     for column in columns:
         if column["kind"] == "text":
             texts = [*(text or ABSENT for text in column["kept"]), *([RARE] * bool(column["rare"]))]

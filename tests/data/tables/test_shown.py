@@ -13,7 +13,7 @@ def encoded(tmp_path, lines):
     file = tmp_path / "t.csv"
     file.write_text("\n".join([HEAD, *lines]))
     data = split.make(arrays.arrays(str(file), "y", cache=str(tmp_path / "cache")))
-    return as_written(data.train.x.numpy(), data.reading["columns"])
+    return as_written(data.train.x.numpy(), data.reading["columns"], data.unfilled.numpy())
 
 
 def test_all_kinds_of_columns_come_back(tmp_path):
