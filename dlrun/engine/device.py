@@ -126,6 +126,8 @@ def caller(
     (Micikevicius et al. 2018, Mixed Precision Training). In float32 and not compiled it is
     the model itself, so that a step costs nothing extra.
     """
+    if compiled:
+        logging.getLogger("torch.utils.cpp_extension").addFilter(_is_of_use)
     call: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model
     if precision == "float32":
         return call
@@ -136,6 +138,11 @@ def caller(
             return call(x).float()
 
     return forward
+
+
+def _is_of_use(said: logging.LogRecord) -> bool:
+    """Whether torch's compiler says more than that CUDA is installed on a machine without a GPU."""
+    return not str(said.msg).startswith("No CUDA runtime is found")
 
 
 def lay_out(model: nn.Module, channels_last: bool) -> torch.memory_format:

@@ -30,6 +30,21 @@ def test_float32_is_the_model_itself() -> None:
     assert caller(model, "float32", CPU, compiled=False) is model
 
 
+def test_a_compiler_without_a_gpu_does_not_say_where_cuda_lies(monkeypatch, caplog) -> None:
+    from torch.utils import cpp_extension
+
+    monkeypatch.setenv("CUDA_HOME", "/usr/local/cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(cpp_extension.logger, "propagate", False)
+    monkeypatch.setattr(cpp_extension.logger, "handlers", [caplog.handler])
+    caplog.clear()  # what it said as it was imported
+    caller(nn.Linear(3, 2), "float32", CPU, compiled=True)
+    cpp_extension._find_cuda_home()
+    assert not caplog.records
+    cpp_extension.logger.warning("another line")
+    assert caplog.messages == ["another line"]
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_lower_precision_rounds_inside_and_gives_float32(precision: str) -> None:
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
