@@ -144,6 +144,14 @@ def read(path: Path) -> State:
     return state
 
 
+def weights(path: Path) -> State:
+    """The content of a checkpoint file that nothing stands in for. Raises Mistake where damaged."""
+    try:
+        return read(path)
+    except Exception as error:  # whatever a damaged file makes the readers raise
+        raise Mistake(f"{shell.near(path)} is damaged: {_short(error)}") from None
+
+
 def random_state(generator: torch.Generator) -> State:
     """The state of every source of random numbers, as tensors and plain values."""
     _, keys, position, has_gauss, gauss = numpy.random.get_state(legacy=True)

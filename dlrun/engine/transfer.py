@@ -2,6 +2,7 @@
 
 import errno
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,9 @@ def read(file: Path) -> tuple[Weights, Weights | None]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file), None
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        # torch.load itself doesn't look at the checksums; before 1.6 torch wrote no archives.
+        load = checkpoint.read if zipfile.is_zipfile(file) else _load
+        content: Any = load(file)
     except pickle.UnpicklingError as error:
         if "global" not in str(error).lower():
             raise Mistake(f"{file} {_UNREAD}") from None
@@ -54,6 +57,8 @@ def read(file: Path) -> tuple[Weights, Weights | None]:
             f"{file} holds more than tensors and plain values, which could be code; save "
             "model.state_dict() alone: torch.save(model.state_dict(), 'weights.pt')"
         ) from None
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise Mistake(f"{file} is damaged: {first_line(error)}") from None
     except OSError as error:
         if error.errno == errno.EINVAL:  # a seek that a file which was cut cannot do
             raise Mistake(f"{file} {_UNREAD}") from None
@@ -101,15 +106,16 @@ def put(model: nn.Module, given: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
+def _load(file: Path) -> Any:
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
 def begun(folder: Path) -> Start | None:
     """What a run has begun with, from the folder of its checkpoints; None where it is not there."""
     file = folder / checkpoint.START
     if not file.is_file():
         return None
-    try:
-        kept = checkpoint.read(file)
-    except Exception as error:  # whatever a damaged file makes the readers raise
-        raise Mistake(f"{file} is damaged: {first_line(error)}") from None
+    kept = checkpoint.weights(file)
     return Start(kept["model"], kept["facts"], kept["preprocessing"], whole=True)
 
 

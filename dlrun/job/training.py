@@ -101,7 +101,7 @@ def _take(run: "Run", training: Training, known: str | Path | None) -> None:
     if training.weights is not None:
         file = Path(training.weights)
         if file.exists():
-            run.model.load_state_dict(checkpoint.read(file))
+            run.model.load_state_dict(checkpoint.weights(file))
         elif training.ends == OBJECTIVE or kept(str(file.parents[1])) is None:
             raise Mistake(f"{file}: is lost, and this training begins with it; start a new one")
 

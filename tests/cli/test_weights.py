@@ -45,6 +45,14 @@ def begun(directory):
     return checkpoint.read(directory / "checkpoints" / "start.pt")
 
 
+def flip(file):
+    """Change bytes in the middle of a file of weights, among its numbers."""
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 8] = bytes(255 - byte for byte in content[middle : middle + 8])
+    file.write_bytes(content)
+
+
 def test_from_a_run_to_other_classes(eight, capsys):
     two = run("data.classes=[8,9]", "weights=last", "epochs=1")
     shown = capsys.readouterr().out
@@ -212,6 +220,7 @@ WRONG = [
     ("weights=other.pt", "nothing fits: they are conv.weight (3×3)", "1.weight (8×64)"),
     ("model=cnn weights=last", "nothing fits", "its run has model=mlp"),
     ("weights=lost", "runs/lost/checkpoints/best.pt is missing", "name another run"),
+    ("weights=flipped", "runs/flipped/checkpoints/best.pt is damaged", "checksum of"),
     ("weights=halted", "run halted has no weights yet", "dlrun resume=halted"),
     ("freeze=[hed]", "freeze=[hed]", "did you mean head?"),
     ("freeze=[1,2.*]", "no parameter has the name '2.*'", "there are head, backbone, 1, 3"),
@@ -254,6 +263,10 @@ def trained(tmp_path_factory):
             info = told(without) | {"id": name, "started": "2000"}
             (without / "run.json").write_text(json.dumps(info))
             record.write_json(without / "status.json", {"status": status, "message": ""})
+        flipped = made.with_name("flipped")
+        shutil.copytree(made, flipped)
+        (flipped / "run.json").write_text(json.dumps(told(flipped) | {"started": "2000"}))
+        flip(flipped / "checkpoints" / "best.pt")
         (folder / "text.pt").write_text("hello")
         torch.save(torch.nn.Linear(3, 3), "module.pt")
         torch.save({"conv.weight": torch.ones(3, 3)}, "other.pt")

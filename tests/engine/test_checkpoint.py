@@ -93,6 +93,15 @@ def test_a_damaged_one_falls_back_with_a_warning(
     assert "last.pt is damaged" in caplog.text
 
 
+def test_what_nothing_stands_in_for_is_refused_where_it_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "best.pt"
+    torch.save({"weight": torch.ones(100)}, file)
+    content = file.read_bytes()
+    file.write_bytes(content.replace(torch.ones(100).numpy().tobytes(), bytes(400)))
+    with pytest.raises(Mistake, match=r"best\.pt is damaged: checksum of .* does not match"):
+        checkpoint.weights(file)
+
+
 def test_both_damaged_is_a_fresh_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for step in range(2):
         checkpoint.save({"step": step}, tmp_path)

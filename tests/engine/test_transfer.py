@@ -55,6 +55,25 @@ def test_nothing_loaded_is_refused(given):
         transfer.put(net(), given)
 
 
+@pytest.mark.parametrize("where", ["weights", "archive"])
+def test_flipped_bytes_are_found(trained, tmp_path, where):
+    file = tmp_path / "w.pt"
+    torch.save(trained, file)
+    content = bytearray(file.read_bytes())
+    value = trained["0.weight"].numpy().tobytes() if where == "weights" else b"PK\x03\x04"
+    content[content.index(value) + 2] ^= 0xFF
+    file.write_bytes(content)
+    with pytest.raises(Mistake, match=r"w\.pt is damaged: "):
+        transfer.read(file)
+
+
+def test_a_file_of_old_torch_is_no_archive(trained, tmp_path):
+    torch.save(trained, tmp_path / "w.pt", _use_new_zipfile_serialization=False)
+    found, fitted = transfer.read(tmp_path / "w.pt")
+    assert same(found, trained)
+    assert fitted is None
+
+
 @pytest.mark.parametrize("before", ["module.", "_orig_mod.", "model."])
 def test_what_other_programs_put_before_names(before, trained):
     model = net()
