@@ -163,6 +163,19 @@ def dates_among(column: Column) -> tuple[str, set[str]]:
     }
 
 
+def other_dates(column: Column) -> str:
+    """Which text is no date of the form that most have, where, and what to do about it; else ""."""
+    form, others = dates_among(column) if column.kind == "text" else ("", set())
+    if not others:
+        return ""
+    row = next(row for row, text in enumerate(column.texts) if text in others)
+    dates = f"{len(set(column.present) - others):,} different dates of the form {form}"
+    return (
+        f"the column {column.name} holds {cells.shown(column.texts[row])} in row {row + 1}, among "
+        f"{dates}; write all in one form"
+    )
+
+
 def merged(column: Column) -> str:
     """A note where float32, as which numbers are kept, makes most of the different ones equal."""
     numbers = column.numbers

@@ -398,13 +398,8 @@ def _clear_dates(column: Column, decimal: str) -> tuple[Column, list[str]]:
         note = f"the column {column.name} holds {texts} among dates, which counts as missing; "
         dates = columns.read(column.name, column.texts, column.missing_rows, decimal, form)
         return dates, [f"{note}{as_text} says otherwise"]
-    row = next(row for row, text in enumerate(column.texts) if text in others)
-    held = f"holds {cells.shown(column.texts[row])} in row {row + 1}"
-    count = len(set(column.present) - others)
-    raise Mistake(
-        f"the column {column.name} {held}, among {count:,} different dates of the form {form}; "
-        f"write all in one form; {_words(column, form)} takes it for missing, {as_text} for a class"
-    )
+    said, right = columns.other_dates(column), f"{_words(column, form)} takes it for missing"
+    raise Mistake(f"{said}; {right}, {as_text} for a class")
 
 
 def _words(column: Column, kind: str) -> str:

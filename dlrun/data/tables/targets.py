@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dlrun import shell
 from dlrun.data import Source
 from dlrun.data.tables import cells
-from dlrun.data.tables.columns import EVIDENT, Column, hardly_repeats
+from dlrun.data.tables.columns import EVIDENT, Column, hardly_repeats, other_dates
 from dlrun.errors import Mistake
 
 TASKS = ("auto", "classification", "regression", "multilabel")
@@ -145,7 +145,7 @@ def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
 def require_numbers(column: Column, decimal: str, wrong: str) -> NDArray[np.float64]:
     """The numbers of a column. Raises Mistake, which says what is wrong, where it holds texts."""
     if column.numbers is None:
-        raise Mistake(f"{wrong}: {_odd(column, decimal)}")
+        raise Mistake(f"{wrong}: {other_dates(column) or _odd(column, decimal)}")
     return column.numbers
 
 
@@ -171,7 +171,9 @@ def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
 
 
 def _refuse_names(column: Column) -> None:
-    """Raise Mistake where texts are too different to be classes."""
+    """Raise Mistake where texts are dates of several forms, or too different to be classes."""
+    if said := other_dates(column):
+        raise Mistake(f"{said}; data.task=classification takes every text for a class name")
     rows, different = len(column.texts), len(set(column.texts))
     if hardly_repeats(column):
         raise Mistake(

@@ -306,6 +306,18 @@ def test_texts_that_hardly_come_twice_are_no_classes(tmp_path, caplog):
     assert (found - found[0]).tolist() == [i % 31 for i in range(ROWS)]
 
 
+@pytest.mark.parametrize("other", ["2001-12-24", "open"])
+def test_dates_of_another_form_are_named_where_they_are_to_be_predicted(tmp_path, other):
+    days = [f"{1 + n % 28}.{1 + n // 28}.2001" for n in range(ROWS)]
+    path = write(tmp_path, a=fractions(), y=[*days[:-1], other])
+    said = rf"y holds '{other}' in row 40, among 39 different dates of the form %d\.%m\.%Y; write"
+    with pytest.raises(Mistake, match=rf"{said} all in one form; data\.task=classification takes"):
+        arrays(path, target="y")
+    with pytest.raises(Mistake, match=rf"data\.task=regression: y has strings: the column {said}"):
+        arrays(path, target="y", task="regression")
+    assert len(arrays(path, target="y", task="classification").classes) == ROWS
+
+
 def numbers_of(values):
     return columns.read("t", [repr(float(value)) for value in values], (), "point")
 
