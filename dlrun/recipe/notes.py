@@ -57,7 +57,10 @@ def idle(config: DictConfig, run: Run, typed: Collection[str]) -> list[str]:
     images = len(data.shape) == 3
     convolves = images and any(weight.dim() == 4 for weight in run.model.parameters())
     val, drawn = len(data.val), data.drawn or config.data.get("samples") is not None
+    samples, size, several = len(run.train.rows), run.lengths.batch_size, config.accumulate
     reasons = {
+        "accumulate": "" if samples > size or several == 1 else "an epoch has one mini-batch",
+        "drop_last": "" if samples % size else "no mini-batch of an epoch is smaller",
         "data.split_seed": "" if drawn else "the set comes with its own splits",
         "channels_last": "" if convolves else "the model has no convolutions of images",
         "validate_on": "" if len(run.val) < val else f"there are {val:,} validation samples",

@@ -196,12 +196,14 @@ NO_CONVOLUTIONS = "the model has no convolutions of images"
     [
         ("data.split_seed=0", "the set comes with its own splits", ["data.samples=50"]),
         ("channels_last=true", NO_CONVOLUTIONS, ["model=cnn"]),
+        ("accumulate=4", "an epoch has one mini-batch", ["batch_size=999"]),
+        ("drop_last=true", "no mini-batch of an epoch is smaller", ["batch_size=300"]),
         ("validate_on=30", "there are 30 validation samples", ["validate_on=29"]),
         ("test=true", "there are no test samples", ["test=false"]),
     ],
 )
 def test_a_setting_that_does_nothing_to_this_run_is_said(compose_recipe, word, why, otherwise):
-    recipe = compose_recipe("data.split=1000/30/767", word)
+    recipe = compose_recipe("data.split=1000/30/767", "batch_size=full", word)
     data = replace(build.load_data(recipe), drawn=frozenset())
     data = replace(data, test=replace(data.test, rows=data.test.rows[:0]))
     key = word.partition("=")[0]
