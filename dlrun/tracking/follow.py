@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from statistics import mean
 from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Any
 
@@ -144,7 +145,7 @@ class Follower:
             self._store = store.connect(self._settings["uri"], self._settings["experiment"])
             self._say(5)
         failed: list[Exception] = []
-        spent = 0.0
+        spent: list[float] = []
         for path, followed in list(self._records.items()):
             if self._waits(path, followed):
                 continue
@@ -155,9 +156,10 @@ class Follower:
                     self._let_go(path)
             except Exception as error:
                 failed.append(error)
-            spent += monotonic() - began
-        if spent:
-            self._every = min(max(EVERY, spent / SHARE), LONGEST_WAIT)
+            spent.append(monotonic() - began)
+        if spent:  # by some of them, as most may just be beginning
+            every = len(self._records) * mean(spent) / SHARE
+            self._every = min(max(EVERY, every), LONGEST_WAIT)
         if failed:
             raise failed[0]
 

@@ -178,12 +178,13 @@ def test_points_arrive_while_training_goes_on(begin, start, database, assert_eac
     assert found.data.tags["dlrun.message"] == "stopped by SIGINT"
 
 
-def test_many_that_grow_leave_the_cores_to_training(begin, monkeypatch):
+@pytest.mark.parametrize("together", [True, False], ids=["together", "in turn"])
+def test_many_that_grow_leave_the_cores_to_training(together, begin, monkeypatch):
     clock, delivered = [0.0], []
     monkeypatch.setattr(follow, "monotonic", lambda: clock[0])
     follower = follow.Follower({"uri": "sqlite:///x.db"}, 0, io.StringIO())
     follower._store = (None, "0")
-    follower._records = {begin(1, f"run {n}").directory: follow._Followed() for n in range(3)}
+    coming = [begin(1, f"run {n}").directory for n in range(3)]
 
     def deliver(path, followed, *rest):
         clock[0] += 1
@@ -193,6 +194,10 @@ def test_many_that_grow_leave_the_cores_to_training(begin, monkeypatch):
 
     monkeypatch.setattr(follower, "_deliver", deliver)
     while clock[0] < 150:
+        while coming:
+            follower._records[coming.pop()] = follow._Followed()
+            if not together:
+                break
         follower._advance()
         clock[0] += 2
     assert 27 <= len(delivered) <= 33, "a fifth of the time, at one second each"
