@@ -263,13 +263,15 @@ class Delivery:
         """Send params, tags and the data set, again whenever they have changed in the record."""
         path = self.directory / "recipe.yaml"
         stamp = [_stamp(each) for each in (self.directory / "run.json", path)]
-        if self._described.get("stamp") == stamp:
+        before = self._described.get("stamp", [None, None])
+        if before == stamp:
             return
-        info = self._info
-        try:
-            recipe = bounds.read_yaml(path) if path.exists() else ""
-        except ValueError as error:
-            raise ValueError(f"{path} {error}") from None
+        info, recipe = self._info, self._described.get("recipe", "")
+        if stamp[1] != before[1]:
+            try:
+                recipe = bounds.read_yaml(path) if path.exists() else ""
+            except ValueError as error:
+                raise ValueError(f"{path} {error}") from None
         told = self._described.get("info", {})
         if (told, self._described.get("recipe")) == (info, recipe):
             self._described["stamp"] = stamp
