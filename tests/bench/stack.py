@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record
 from dlrun.data import Data
+from dlrun.engine import device
 from dlrun.engine.run import Run
 from dlrun.engine.state import begin_together
 from dlrun.engine.step import SingleStep, Step
@@ -22,7 +23,7 @@ from dlrun.engine.train import Member, train_together
 from dlrun.procedure.bagging import drawn
 from dlrun.procedure.cross_validate import deal
 from dlrun.recipe import build, compose
-from dlrun.stack import StackedStep, apart, unfit
+from dlrun.stack import StackedStep, apart, unfit, worth
 
 Rows = dict[str, list[int]]
 
@@ -102,7 +103,7 @@ def cases() -> list[Case]:
 
 def compare(case: Case, repeats: int, epochs: int | None = None) -> dict[str, float | str]:
     """The median gain over `repeats`, and the seconds of a run in both ways."""
-    words = [*case.recipe, *([f"epochs={epochs}"] if epochs else []), "tracking=none", "threads=1"]
+    words = [*case.recipe, *([f"epochs={epochs}"] if epochs else []), "tracking=none"]
     words.append(f"device={'cuda' if case.gpu else 'cpu'}")
     with compose.composer([]) as composer:
         config = composer.recipe(words)
@@ -165,8 +166,9 @@ def _seconds(runs: Sequence[Run], size: int) -> float:
             pairs = zip(some, state.runs, records, strict=True)
             members = [Member(*each, Quiet()) for each in pairs]
             step: Step = StackedStep(some) if size > 1 else SingleStep(some[0])
-            for _ in train_together(members, state, step):
-                pass
+            with device.threads(worth.threads(some, asked=None, cores=None)):
+                for _ in train_together(members, state, step):
+                    pass
         seconds = perf_counter() - begun
         for each in kept:
             each.close()
