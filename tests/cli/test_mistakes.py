@@ -506,7 +506,7 @@ BUILDING = [
     ("data=arrays data.path=t.csv data.target=y data.missing=[[NA]]", "data.missing=", "a list of"),
     ("data=arrays data.path=t.csv data.target=y data.decimal=dot", "data.decimal=dot", "comma"),
     ("data=arrays data.path=t.csv data.target=y", "holds '50,000'", "write 50000"),
-    ("data=arrays data.path=t.csv data.target=z data.missing=[None]", "column z", "one value, 'a'"),
+    ("data=arrays data.path=one.csv data.target=z", "data.target=z", "one value, 'a', in all 2"),
     ("data=arrays data.path=table.npz data.columns={a:out}", "data.columns", "of a table"),
     ("data=arrays data.path=t.csv data.target=z data.columns={q:out}", "data.columns=q", "no such"),
     (
@@ -687,6 +687,7 @@ def place(tmp_path, monkeypatch):
     rows = "".join(f"{row},{row % 2},{row % 3}\n" for row in range(60))
     (tmp_path / "twice.csv").write_text(f"a,y,y\n{rows}")
     (tmp_path / "t.csv").write_text("x;y;z\n1;50,000;None\n2;60,000;a\n")
+    (tmp_path / "one.csv").write_text("x;z\n1;a\n2;a\n")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield tmp_path
