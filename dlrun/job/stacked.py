@@ -159,8 +159,7 @@ def decide(group: Sequence[Wanted], asked: int | str) -> Decision:
         room = worth.room(runs[0])
         if len(runs) < 2 or room < 2:
             return Decision(1, why="memory is short" if room < 2 else "they have no like")
-        lab = group[0].lab
-        gain = worth.gain(runs, worth.threads(runs, lab.config.threads, lab.session.cores))
+        gain = worth.gain(runs)
     except Exception:  # is said by the one that it is about, when it is about to train
         return Decision(1, why="one of them can't be built")
     if gain < worth.LEAST:

@@ -136,7 +136,7 @@ def _say_stacks(driver: "Driver", groups: _Groups) -> float:
         return 1.0
     cost, lines = 0.0, []
     for group in groups.all:
-        gain, alone = _gain(group, driver)
+        gain, alone = _gain(group, driver.settings.stack == AUTO)
         cost += group.count / gain
         beside = f", apart by {group.apart}" if group.apart else ""
         kept = f"alone: {alone}" if alone else f"as one network, {gain:.1f} times as fast{beside}"
@@ -147,18 +147,19 @@ def _say_stacks(driver: "Driver", groups: _Groups) -> float:
     return sum(group.count for group in groups.all) / cost
 
 
-def _gain(group: _Group, driver: "Driver") -> tuple[float, str]:
-    """How many times as fast a group is at once, and why its points train alone all the same."""
+def _gain(group: _Group, chooses: bool) -> tuple[float, str]:
+    """How many times as fast a group is at once, and why its points train alone all the same.
+
+    chooses: whether the faster way is taken.
+    """
     from dlrun.job import stacked
     from dlrun.stack import worth
 
     if group.alone or group.count == 1:
         return 1.0, group.alone or group.apart or "it has no like"
-    chooses = driver.settings.stack == AUTO
     if chooses and group.count * group.runs[0].lengths.total_steps < stacked.SOON:
         return 1.0, "over soon"
-    threads = worth.threads(group.runs, driver.plan.base.threads, driver.session.cores)
-    gain = worth.gain(group.runs, threads)
+    gain = worth.gain(group.runs)
     if chooses and gain < worth.LEAST:
         return 1.0, f"faster one by one, {gain:.2f} times at once"
     return gain, ""

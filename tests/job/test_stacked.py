@@ -124,7 +124,7 @@ def test_where_a_checkpoint_is_damaged_all_go_on_from_the_one_before(
 
 
 def test_auto_is_the_default(tmp_path, monkeypatch, stacks, capsys):
-    monkeypatch.setattr(worth, "gain", lambda runs, threads: 3.21)
+    monkeypatch.setattr(worth, "gain", lambda runs: 3.21)
     monkeypatch.setattr("dlrun.job.stacked.SOON", 0)
     monkeypatch.chdir(tmp_path)
     assert main([*COMMON, *CASES["ensemble"]]) == 0

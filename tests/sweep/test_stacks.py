@@ -107,14 +107,14 @@ def test_a_pruner_takes_one_out_and_the_others_go_on(sweep, tmp_path, stacks):
 def test_auto_decides_once_and_follows_that(sweep, tmp_path, monkeypatch, stacks):
     asked = []
 
-    def gain(runs, threads):
+    def gain(runs):
         asked.append(len(runs))
         return 3.0
 
     monkeypatch.setattr(worth, "gain", gain)
     monkeypatch.setattr("dlrun.job.stacked.SOON", 0)
     assert sweep(*SHORT, "seed=0,1,2,3", "sweep.trials=2") == 0
-    monkeypatch.setattr(worth, "gain", lambda runs, threads: 0.5)
+    monkeypatch.setattr(worth, "gain", lambda runs: 0.5)
     assert sweep(*SHORT, "seed=0,1,2,3", "sweep.trials=4") == 0
     assert (asked, stacks) == ([2], [2, 2])
     (tmp_path / "again").mkdir()
@@ -124,7 +124,7 @@ def test_auto_decides_once_and_follows_that(sweep, tmp_path, monkeypatch, stacks
 
 
 def test_what_is_soon_over_is_not_even_timed(sweep, stacks, monkeypatch):
-    monkeypatch.setattr(worth, "gain", lambda runs, threads: pytest.fail("was timed"))
+    monkeypatch.setattr(worth, "gain", lambda runs: pytest.fail("was timed"))
     assert sweep(*SHORT, "seed=0,1,2") == 0
     assert stacks == []
 
