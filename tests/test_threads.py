@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from dlrun import preprocessing, record
 from dlrun.__main__ import main, wait_briefly
 from dlrun.engine import device
 from dlrun.engine.device import worthwhile
-from dlrun.stack import StackedStep
+from dlrun.stack import StackedStep, worth
 
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 SHORT = ("tracking=none", "epochs='2 steps'", "test=false")
@@ -172,3 +173,13 @@ def test_runs_at_once_have_those_of_all_their_operations(here, monkeypatch, word
 def test_runs_at_once_leave_the_others_their_threads(here):
     assert main(["-m", "seed=range(0,32)", "sweep.stack=32", *SHORT]) == 0
     assert threads(here) == torch.get_num_threads() == 1
+
+
+def test_few_at_once_have_no_fewer_threads_than_one_alone(monkeypatch):
+    monkeypatch.setattr(device, "CORES", 4)
+    lengths, train = SimpleNamespace(batch_size=100), SimpleNamespace(rows=range(1000))
+    run = SimpleNamespace(lengths=lengths, train=train, flops=50_000)  # 5 million operations
+    counts = [worth.threads([run] * many, None, None) for many in (1, 2, 4, 8)]
+    assert counts == [3, 3, 3, 4]
+    assert worth.threads([run] * 8, None, 2) == 2
+    assert worth.threads([run] * 8, 3, 2) == 3
