@@ -15,6 +15,7 @@ report_card.py   answers by class, by confidence, and the worst of them
 committee.py   several models as one
 constant.py    the best constant answer, which is what guessing gives
 distance.py    how far samples lie from each other
+shift.py       how the inputs of two splits lie
 answers.py     a little of what is said of each sample, for figures and comparisons
 inside.py, surface.py   what is in a network, and the loss around its weights
 state/, checkpoint.py   what changes while it trains, and its file

@@ -5,7 +5,7 @@ They are measured with the weights that are the result, in evaluation mode.
 
 import math
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,31 +14,24 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from dlrun.data import Split
 from dlrun.data.sample import sample
-from dlrun.engine.batches import gather
 from dlrun.engine.constant import best_constant
 from dlrun.engine.count import size
-from dlrun.engine.distance import distances
 from dlrun.engine.evaluate import averaged, evaluate, samples
 from dlrun.engine.feed import prepare
 from dlrun.engine.look import Seen, as_begun, deviate, error_of_mean, output_of, some, untouched
 from dlrun.engine.run import Run
+from dlrun.engine.shift import INPUTS, NEIGHBOURS, ROWS, SAMPLES, further, mixed, moved, neighbours
 from dlrun.engine.step import training_batches
 from dlrun.engine.trial import improved
 from dlrun.finding import share_error
-from dlrun.preprocessing import Learns, to_float
 from dlrun.regularization.max_norm import MaxNorm
 
-SAMPLES = 2000
-"""Samples of a split that are looked at, at most; neighbours are sought among REFERENCES."""
-PROBED, REFERENCES, NEIGHBOURS = 500, 1500, 10
 COUNTED = 20_000
 """Training targets that the best constant answer is found for, at most."""
-DIRECTIONS = 20
-"""In which splits are compared, at most: columns; of more of them their principal components."""
 CONTRADICTED = 0.8
 """The share of neighbours that must agree on another label to contradict that of a sample."""
-INPUTS, ROWS, RIDGE = 256, 1000, 1e-3
-"""Of the linear model: inputs and rows at most, and the penalty for standardized inputs."""
+RIDGE = 1e-3
+"""The linear model's penalty for standardized inputs."""
 CURVE = 3
 """Epochs of which fewer show no curve of the training loss."""
 _CHUNKS = 20  # parts of a split whose mean losses give the standard error, at least
@@ -122,15 +115,14 @@ def examined(
             found |= _measured(run, "val", val) | _linear(run, train, val)
             if "val" in whole:
                 found |= _of_all(run, "val", run.data.val, found)
-            found |= _moved(*_independent(run, run.data.val, SAMPLES, seed=0))
+            found |= moved(run, "val")
             found["drawn"] = float("val" in run.data.drawn)
             if len(val.y) >= NEIGHBOURS and not run.reconstructs and not run.labels:
                 found |= _neighbours(run, train, val)
             if tested and len(run.data.test):
                 found |= _against_test(run, val)
         if tested and len(run.data.test):
-            parts = _independent(run, run.data.test, SAMPLES, seed=0)
-            found |= {f"test/{key}": value for key, value in _moved(*parts).items()}
+            found |= {f"test/{key}": value for key, value in moved(run, "test").items()}
             found["test/drawn"] = float("test" in run.data.drawn)
         for name in ("test", *run.data.extra):
             split = run.data.splits[name]
@@ -202,7 +194,7 @@ def _against_test(run: Run, val: Looked) -> dict[str, float]:
     there, here = (_single_losses(run, each) for each in (_looked(run, run.data.test), val))
     error = _error(there) * math.sqrt(len(there) / len(run.data.test))
     chance = math.sqrt((len(there) + len(here) + 1) / (12 * len(there) * len(here)))
-    return {"test/error": error, "test/higher": (_further(there, here) - 0.5) / chance}
+    return {"test/error": error, "test/higher": (further(there, here) - 0.5) / chance}
 
 
 @torch.no_grad()
@@ -266,7 +258,7 @@ def _as_trained(run: Run) -> dict[str, float]:
     size, rows, losses = run.lengths.batch_size, run.order(0), []
     count = min(len(rows), SAMPLES)
     # Mixed, as some are taken in the order of their classes; in whole mini-batches.
-    some = rows[_mixed(len(rows))][: count // size * size or count]
+    some = rows[mixed(len(rows))][: count // size * size or count]
     with untouched(run):
         run.model.train()
         for x, y in training_batches(run, some):
@@ -357,88 +349,22 @@ def constants(run: Run) -> list[Tensor]:
     return [best_constant(run.loss, each.to(run.device), outputs) for each in targets]
 
 
-@torch.no_grad()
 def _neighbours(run: Run, train: Looked, val: Looked) -> dict[str, float]:
-    """Nearest neighbours among training samples: distances, and labels against the network's.
-
-    Of a few inputs all samples are probes; of many, where distances are dear, PROBED are, and the
-    others are their neighbours. None is a neighbour of its own group, or of itself; a group gives
-    one distance, as its samples are not independent of each other.
-    """
-    splits = [
-        (split, sample(split, SAMPLES, seed=0).sort().values)  # the rows that `some` gives
-        for split in (run.data.train, run.data.val)
-    ]
-    inputs = dict(zip(("train", "val"), _unfitted(run, *splits), strict=True))
-    groups = {name: _groups(run, rows) for name, (_, rows) in zip(inputs, splits, strict=True)}
-    order = _mixed(len(train.y))
-    few = inputs["train"].shape[1] <= INPUTS
-    probes = order[:ROWS] if few else order[: min(PROBED, len(order) // 3)]
-    known = probes if few else order[len(probes) :]
+    """What the nearest training samples say, against the network, and how far away they are."""
+    near = neighbours(run)
+    if not near:
+        return {}
     found: dict[str, float] = {}
-    apart = {}
-    others = _mixed(len(val.y))[: len(val.y) if few else len(probes)]
-    for name, split, rows in (("train", train, probes), ("val", val, others)):
-        own = groups[name][rows][:, None] == groups["train"][known]
-        if int((~own).sum(1).amin()) < NEIGHBOURS:
-            return {}
-        away = distances(inputs[name][rows], inputs["train"][known])
-        away, nearest = away.masked_fill(own.to(away.device), math.inf).topk(
-            NEIGHBOURS, largest=False
-        )
-        apart[name] = away[_one_of_each(groups[name][rows]), 0]
-        found |= _told(run, name, train.y[known][nearest], split.outputs[rows], split.y[rows])
+    for name, split in (("train", train), ("val", val)):
+        rows = near[name].rows
+        said = train.y[near[name].neighbours]
+        found |= _told(run, name, said, split.outputs[rows], split.y[rows])
     if run.regression:
-        found |= _pooled(found, {"train": len(probes), "val": len(others)})
-    here, there = len(apart["train"]), len(apart["val"])
-    found["shift"] = _further(apart["val"], apart["train"])
+        found |= _pooled(found, {name: len(each.rows) for name, each in near.items()})
+    here, there = len(near["train"].away), len(near["val"].away)
+    found["shift"] = further(near["val"].away, near["train"].away)
     found["probes"] = 2 * here * there / (here + there)
     return found
-
-
-def _groups(run: Run, rows: Tensor) -> Tensor:
-    """(n,) The group of each row; without groups each is one of its own."""
-    return rows.cpu() if run.data.groups is None else run.data.groups[rows].cpu()
-
-
-def _one_of_each(groups: Tensor) -> Tensor:
-    """The place of the first of each group."""
-    unique, place = groups.unique(return_inverse=True)
-    none = torch.full((len(unique),), len(groups))
-    return none.scatter_reduce(0, place, torch.arange(len(groups)), "amin")
-
-
-def _independent(run: Run, other: Split, count: int, seed: int) -> list[Tensor]:
-    """(n, inputs) Samples of training and of another split, `count` at most, one of each group."""
-    parts = []
-    for split in (run.data.train, other):
-        ones = replace(split, rows=split.rows[_one_of_each(_groups(run, split.rows))])
-        parts.append((split, sample(ones, count, seed).sort().values))
-    return _unfitted(run, *parts)
-
-
-@torch.no_grad()
-def _unfitted(run: Run, *parts: tuple[Split, Tensor]) -> list[Tensor]:
-    """(n, inputs) Rows of splits before any step that is fitted to the training split.
-
-    Whitening gives samples that it is fitted to variance 1, and others more. Each column of a
-    table, and each channel, is scaled by what it is in all parts together.
-    """
-    learns = [isinstance(step, Learns) for step in run.evaluation.children()]
-    steps = [*run.evaluation.children()][: [*learns, True].index(True)]
-    made = []
-    for split, rows in parts:
-        x, _ = gather(split.x, split.y, rows.to(split.x.device))
-        x = x.to(run.device)
-        for step in steps:
-            x = step(x)
-        made.append(to_float(x))
-    x = torch.cat(made)
-    axes = [0, *range(2, x.dim())]
-    mean, spread = x.mean(axes, keepdim=True), x.std(axes, keepdim=True)
-    varies = spread > 1e-6 * mean.abs()
-    x = (x - mean) / torch.where(varies, spread, torch.ones_like(spread))
-    return list(x.flatten(1).split([len(rows) for _, rows in parts]))
 
 
 def _told(run: Run, name: str, near: Tensor, outputs: Tensor, y: Tensor) -> dict[str, float]:
@@ -477,113 +403,3 @@ def _pooled(found: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, 
         for name, count in counts.items()
     )
     return {f"labels/{name}_error": math.sqrt(square / n / each) for name, each in counts.items()}
-
-
-def _mixed(count: int) -> Tensor:
-    """So many rows in an order of chance, always the same."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(1))
-
-
-@torch.no_grad()
-def _moved(train: Tensor, val: Tensor) -> dict[str, float]:
-    """Whether two sets of inputs have the same ranks and spread: Hotelling's T² of both.
-
-    Ranks of columns, or of principal components of all inputs; so that no distribution is
-    assumed. As normal deviates (Paulson 1942).
-    """
-    x = torch.cat([train, val]).flatten(1).cpu().float()
-    most = min(DIRECTIONS, len(x) // 10, len(train) - 1, len(val) - 1)
-    if most < 1 or not x.isfinite().all():
-        return {}
-    if x.shape[1] > most:
-        x = _principal(x - x.mean(0), most)
-    ranks = _ranks(x)
-    return {"moved": _apart(ranks, len(train)), "spread": _apart(ranks.abs(), len(train))}
-
-
-def _ranks(x: Tensor) -> Tensor:
-    """Ranks in each column, from -1/2 to 1/2; of equal values the mean of theirs (Kendall 1945)."""
-    means = []
-    for column in x.T:
-        _, place, counts = column.unique(return_inverse=True, return_counts=True)
-        means.append((2 * counts.cumsum(0) - counts)[place])
-    return (torch.stack(means).double() / (2 * len(x)) - 0.5).T
-
-
-def _principal(x: Tensor, count: int) -> Tensor:
-    """Centred rows in their leading directions, nearly (Halko, Martinsson, Tropp 2011)."""
-    generator = torch.Generator().manual_seed(0)
-    some = x[_mixed(len(x))[:ROWS]]
-    probes = torch.randn(x.shape[1], count, generator=generator)
-    for _ in range(2):
-        probes = torch.linalg.qr(some.T @ (some @ probes)).Q
-    return x @ probes
-
-
-def _apart(x: Tensor, first: int) -> float:
-    """By how many standard errors the means of the first rows and of the rest differ.
-
-    Hotelling's T² in all directions that the rows have (indicators of a column's classes have one
-    fewer), against random splits of the same rows: a beta distribution of their mean and variance
-    (Pitman 1937; Box, Andersen 1955), as rare values in small splits are not normal.
-    """
-    x = x - x.mean(0)
-    sizes, directions = torch.linalg.eigh(x.T @ x)
-    some = sizes > 1e-9 * sizes.sum()
-    x = x @ directions[:, some] / sizes[some].sqrt()
-    n, p = x.shape
-    if not p:
-        return 0.0
-    # The share of what tells the splits apart that the columns explain, by least squares.
-    told = float(x[:first].sum(0).square().sum()) * n / (first * (n - first))
-    mean = p / (n - 1)
-    both = mean * (1 - mean) / _variance(n, p, first, float(x.square().sum(1).square().sum())) - 1
-    ratio = told / max(1 - told, 1e-12) * (1 - mean) / mean
-    a, b = 1 / (9 * both * mean), 1 / (9 * both * (1 - mean))
-    root = math.cbrt(ratio)
-    return ((1 - b) * root - (1 - a)) / math.sqrt(b * root * root + a)
-
-
-def _variance(n: int, p: int, first: int, square: float) -> float:
-    """Of the share that p columns explain of a random split of n rows into `first` and the rest.
-
-    square: the sum of the squares of the rows' leverages.
-    """
-    share = first / n
-    fourth = (share**3 + (1 - share) ** 3) / (share * (1 - share) * n)
-    pairs, both = n * (n - 1), p * p + 2 * p
-    found = square * fourth * (n + 3) / pairs + (both - 3 * square) * (1 - fourth) / pairs
-    triples = (2 * fourth - 1) / (pairs * (n - 2))
-    found += (12 * square - 2 * both) * triples - 3 * (both - 6 * square) * triples / (n - 3)
-    return found - (p / (n - 1)) ** 2
-
-
-def independent(run: Run, split: Split) -> int:
-    """How many samples of a split say something of their own: as many as it has groups."""
-    return len(_groups(run, split.rows).unique())
-
-
-def told_apart(run: Run) -> dict[str, float]:
-    """How well a classifier tells training inputs from validation inputs (Lopez-Paz, Oquab 2017).
-
-    share: of as many samples of each, those that their √n nearest others put into the right split,
-    each left out in turn; 0.5 where nothing tells them apart. error: its standard error there.
-    {} where a split has fewer than ten samples, or groups.
-    """
-    count = min(REFERENCES, *(independent(run, part) for part in (run.data.train, run.data.val)))
-    if count < NEIGHBOURS:
-        return {}
-    x = torch.cat(_independent(run, run.data.val, count, seed=2))
-    of_val = torch.arange(2 * count, device=x.device) >= count
-    away = distances(x, x).fill_diagonal_(math.inf)
-    near = away.topk(math.isqrt(2 * count) // 2 * 2 + 1, largest=False).indices
-    right = (of_val[near].float().mean(1) > 0.5) == of_val
-    share, error = float(right.float().mean()), 0.5 / math.sqrt(2 * count)
-    return {"share": share, "error": error, "samples": float(count)}
-
-
-def _further(a: Tensor, b: Tensor) -> float:
-    """P(a > b) + P(a = b)/2 of a draw from each (Mann and Whitney 1947)."""
-    ordered = b.sort().values
-    below, upto = (torch.searchsorted(ordered, a, right=right) for right in (False, True))
-    return float((below + upto).double().mean()) / (2 * len(b))

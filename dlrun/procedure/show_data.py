@@ -9,10 +9,10 @@ from torch import Tensor
 from dlrun.data import Data
 from dlrun.data.sample import sample
 from dlrun.data.tables import told
-from dlrun.engine.examine import NEIGHBOURS, independent, told_apart
 from dlrun.engine.look import are_images
 from dlrun.engine.preflight import preflight
 from dlrun.engine.run import Run
+from dlrun.engine.shift import NEIGHBOURS, independent, told_apart
 from dlrun.errors import Mistake
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.procedure import Lab, Outcome, Training, procedure

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from dlrun.data.sample import sample
-from dlrun.engine import examine
+from dlrun.engine import examine, shift
 from dlrun.engine.evaluate import evaluate, samples
 from dlrun.engine.feed import prepare
 from dlrun.engine.look import error_of_mean, some
@@ -48,7 +47,7 @@ def test_a_whole_split_is_measured_where_that_is_asked_for(compose_recipe, train
     part, all_of_it = examine.examined(run, 3200), examine.examined(run, 3200, whole=("val",))
     feed = prepare(run.data.val, run.evaluation, run.device, fixed=True)
     values = evaluate(run, run.forward, samples(run, feed))
-    assert part["val/samples"] == examine.SAMPLES
+    assert part["val/samples"] == shift.SAMPLES
     assert all_of_it["val/samples"] == 3200
     assert all_of_it["val/accuracy"] == pytest.approx(values["accuracy"])
     assert all_of_it["val/loss"] == pytest.approx(values["loss"], rel=1e-5)
@@ -56,7 +55,7 @@ def test_a_whole_split_is_measured_where_that_is_asked_for(compose_recipe, train
     assert all_of_it["val/metric_error"] == pytest.approx(
         math.sqrt(share * (1 - share) / 3200), rel=0.3
     )
-    assert all_of_it["train_eval/samples"] == part["train_eval/samples"] == examine.SAMPLES
+    assert all_of_it["train_eval/samples"] == part["train_eval/samples"] == shift.SAMPLES
 
 
 @pytest.mark.parametrize("mixed", [True, False])
@@ -145,7 +144,7 @@ def test_the_inputs_of_the_test_split_are_compared_once_it_is_measured(trained):
     assert "test/moved" not in examine.examined(trained, 2000)
     seen = examine.examined(trained, 2000, tested=True)
     x = [some(trained, split, 2000)[0] for split in (trained.data.train, trained.data.test)]
-    assert seen["test/moved"] == pytest.approx(examine._moved(*x)["moved"], abs=0.01)
+    assert seen["test/moved"] == pytest.approx(shift.compared(*x)["moved"], abs=0.01)
 
 
 def test_losses_of_test_and_validation_are_compared_by_their_ranks(trained):
@@ -188,7 +187,7 @@ def test_targets_of_training_and_validation_are_undecided_apart(
 def test_the_linear_model_is_that_of_scikit_learn(trained):
     seen = examine.examined(trained, 2000)
     train, val = trained.data.train, trained.data.val
-    rows = sample(train, examine.SAMPLES, seed=0).sort().values[: examine.ROWS]
+    rows = sample(train, shift.SAMPLES, seed=0).sort().values[: shift.ROWS]
     x, y = train.x[rows].double().flatten(1), train.y[rows]
     mean, spread = x.mean(0), x.std(0, correction=0).clamp(min=1e-12)
     model = Ridge(alpha=examine.RIDGE * len(x)).fit((x - mean) / spread, torch.eye(10)[y])
@@ -219,107 +218,8 @@ def test_batch_norm_in_both_modes(train_recipe):
     assert "train_mode" not in examine.examined(train_recipe("epochs=2").run, 2000)
 
 
-def test_the_chance_to_lie_further_is_mann_and_whitneys():
-    generator = torch.Generator().manual_seed(0)
-    a, b = torch.rand(40, generator=generator), torch.rand(30, generator=generator) + 0.1
-    b[:3] = a[:3]
-    expected = stats.mannwhitneyu(a.numpy(), b.numpy()).statistic / (40 * 30)
-    assert examine._further(a, b) == pytest.approx(expected, abs=1e-6)
-
-
-def hotelling(a, b):
-    """T² of two samples, as the normal deviate that is exceeded as often."""
-    n, p = len(a) + len(b), a.shape[1]
-    pooled = ((len(a) - 1) * np.cov(a.T) + (len(b) - 1) * np.cov(b.T)) / (n - 2)
-    apart = a.mean(0) - b.mean(0)
-    squared = len(a) * len(b) / n * apart @ np.linalg.inv(pooled) @ apart
-    chance = stats.f.sf(squared * (n - p - 1) / ((n - 2) * p), p, n - p - 1)
-    return stats.norm.isf(chance)
-
-
-def test_splits_are_compared_by_hotellings_statistic_of_ranks():
-    rng = np.random.default_rng(0)
-    a, b = rng.standard_t(2, (300, 6)), rng.standard_t(2, (200, 6)) + 0.15
-    ranks = (stats.rankdata(np.concatenate([a, b]), axis=0) - 0.5) / 500 - 0.5
-    seen = examine._moved(torch.tensor(a), torch.tensor(b))
-    assert seen["moved"] == pytest.approx(hotelling(ranks[:300], ranks[300:]), abs=0.05)
-    assert seen["spread"] == pytest.approx(hotelling(abs(ranks[:300]), abs(ranks[300:])), abs=0.05)
-
-
-def test_small_shifts_of_many_columns_add_up():
-    rng = np.random.default_rng(1)
-    a, b = (
-        torch.tensor(rng.exponential(size=(800, 12))),
-        torch.tensor(rng.exponential(size=(300, 12))),
-    )
-    assert max(examine._moved(a, b).values()) < 2
-    assert examine._moved(a, b + 0.2)["moved"] > 5
-    about = b - b.median(0).values
-    assert examine._moved(a - a.median(0).values, 1.5 * about)["spread"] > 5
-
-
-def test_images_are_compared_in_their_principal_directions():
-    rng = np.random.default_rng(2)
-    x = torch.tensor(rng.random((900, 1, 12, 12)) * rng.random((900, 1, 1, 1)))
-    assert max(examine._moved(x[:600], x[600:]).values()) < 2.5
-    assert examine._moved(x[:600], 0.8 * x[600:] + 0.2)["moved"] > 5
-    same = torch.zeros(50, 4)
-    assert max(examine._moved(same, same[:20]).values()) < 3, "ties are no order"
-    assert examine._moved(same[:1], same[:1]) == {}
-
-
-def test_that_random_splits_differ_is_as_rare_as_it_should_be():
-    generator = torch.Generator().manual_seed(3)
-    found = []
-    for _ in range(300):
-        x = torch.rand(160, 5, generator=generator) ** 3
-        found += examine._moved(x[:120], x[120:]).values()
-    assert np.mean(np.array(found) > 1.645) == pytest.approx(0.05, abs=0.025)
-    assert max(found) < 4
-
-
-@pytest.mark.parametrize(("samples", "rare"), [(360, 0.06), (900, 0.03)])
-def test_random_splits_of_tables_with_rare_values_differ_as_rarely(samples, rare):
-    """A missing value, a class of a column: equal values have no order, and few are not normal."""
-    generator = torch.Generator().manual_seed(0)
-    city = torch.multinomial(torch.tensor([0.4, 0.3, 0.2, 0.1]), samples, True, generator=generator)
-    x = torch.cat(
-        [
-            torch.randn(samples, 3, generator=generator),
-            torch.nn.functional.one_hot(city),
-            torch.rand(samples, 6, generator=generator) < rare,
-        ],
-        1,
-    )
-    found = np.empty((1500, 2))
-    for each in found:
-        order = torch.randperm(samples, generator=generator)
-        each[:] = list(examine._moved(*x[order].split([samples * 8 // 9, samples // 9])).values())
-    # 1.645 and 2.326 are exceeded by chance in one of 20 and of 100; 3.5 is SURE.
-    for beyond, chance in ((1.645, 0.05), (2.326, 0.01)):
-        far = 3.5 * math.sqrt(chance * (1 - chance) / len(found))
-        assert (found > beyond).mean(0) == pytest.approx(chance, abs=far)
-
-
-def test_what_columns_explain_of_a_random_split_varies_as_computed():
-    """Pitman 1937: over all splits of ten rows into seven and three."""
-    x = torch.tensor(np.random.default_rng(0).exponential(size=(10, 2)))
-    x = torch.linalg.qr(x - x.mean(0)).Q
-    splits = [list(some) for some in combinations(range(10), 3)]
-    told = torch.stack([x[some].sum(0).square().sum() * 10 / 21 for some in splits])
-    square = float(x.square().sum(1).square().sum())
-    assert float(told.mean()) == pytest.approx(2 / 9)
-    assert examine._variance(10, 2, 3, square) == pytest.approx(float(told.var(correction=0)))
-
-
-def test_a_value_that_validation_alone_has_is_found():
-    x = torch.zeros(360, 1)
-    x[-40::3] = 1
-    assert examine._moved(x[:320], x[320:])["moved"] > 5
-
-
 def test_neighbours_are_those_of_scikit_learn(train_recipe, digits, monkeypatch):
-    monkeypatch.setattr(examine, "ROWS", 2000)
+    monkeypatch.setattr(shift, "ROWS", 2000)
     y = digits.train.y.clone()
     wrong = digits.train.rows[:100]
     y[wrong] = (y[wrong] + 3) % 10
@@ -347,7 +247,8 @@ def test_neighbours_are_those_of_scikit_learn(train_recipe, digits, monkeypatch)
 
 
 def test_of_many_inputs_some_samples_are_probes(trained, monkeypatch):
-    monkeypatch.setattr(examine, "INPUTS", 63)
+    for module in (examine, shift):
+        monkeypatch.setattr(module, "INPUTS", 63)
     seen = examine.examined(trained, 2000)
     assert seen["probes"] == pytest.approx(len(trained.data.train) // 3, abs=1)
     assert seen["labels/train"] < 0.1
@@ -396,20 +297,6 @@ def test_it_changes_nothing(train_recipe):
     examine.examined(run, 2000)
     assert torch.equal(torch.get_rng_state(), state)
     assert not differences(before, dict(run.model.state_dict()))
-
-
-def test_the_classifier_of_two_splits_is_scikit_learns(trained):
-    told = examine.told_apart(trained)
-    train, val = trained.data.train, trained.data.val
-    count = len(val)
-    rows = [sample(split, count, seed=2) for split in (train, val)]
-    x = torch.cat([train.x[each].float().flatten(1) for each in rows]).numpy()
-    of_val = np.arange(2 * count) >= count
-    near = math.isqrt(2 * count) // 2 * 2 + 1
-    indices = NearestNeighbors(n_neighbors=near).fit(x).kneighbors(return_distance=False)
-    right = (of_val[indices].mean(1) > 0.5) == of_val
-    assert told["share"] == pytest.approx(right.mean(), abs=0.02)
-    assert told["samples"] == count
 
 
 @pytest.mark.parametrize(("limit", "held"), [(0.1, 1.0), (30, 0.0)])
@@ -478,7 +365,7 @@ def test_groups_are_compared_as_one_sample_each(train_recipe, tmp_path):
     assert seen["probes"] == pytest.approx(2 * 36 * 12 / 48)
     assert abs(seen["shift"] - 0.5) < 0.25
     assert max(seen["moved"], seen["spread"]) < 3
-    told = examine.told_apart(run)
+    told = shift.told_apart(run)
     assert told["samples"] == 12
     assert told["share"] - 0.5 < 3 * told["error"]
 
