@@ -1,18 +1,20 @@
 """How the inputs of two splits lie: whether they look like draws from one distribution."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from itertools import takewhile
+from typing import NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlrun.data import Split
 from dlrun.data.sample import sample
 from dlrun.engine.batches import gather
 from dlrun.engine.distance import distances
 from dlrun.engine.run import Run
-from dlrun.preprocessing import Learns, to_float
+from dlrun.preprocessing import Learns, ToFloat, to_float
 
 SAMPLES = 2000
 """Samples of a split that are looked at, at most."""
@@ -22,6 +24,7 @@ INPUTS, ROWS = 256, 1000
 """Inputs up to which they are few, and samples whose neighbours are sought then, at most."""
 DIRECTIONS = 20
 """In which splits are compared, at most: columns; of more of them their principal components."""
+Found = TypeVar("Found")
 
 
 class Near(NamedTuple):
@@ -36,7 +39,6 @@ class Near(NamedTuple):
     away: Tensor
 
 
-@torch.no_grad()
 def neighbours(run: Run) -> dict[str, Near]:
     """The nearest training samples of those of train and val; {} where there are too few.
 
@@ -44,6 +46,32 @@ def neighbours(run: Run) -> dict[str, Near]:
     others are their neighbours. None is a neighbour of its own group, or of itself; a group gives
     one distance, as its samples are not independent of each other.
     """
+    return _once(run, "neighbours", lambda: _sought(run))
+
+
+def moved(run: Run, name: str) -> dict[str, float]:
+    """Whether the inputs of the training split and of another have the same ranks and spread."""
+    split = run.data.splits[name]
+    return _once(run, name, lambda: compared(*_independent(run, split, SAMPLES, seed=0)))
+
+
+def _once(run: Run, key: str, make: Callable[[], Found]) -> Found:
+    """What follows from the data, found by the first run on them; anew once they are written into.
+
+    Not kept where a step acts on the samples before what compares them sees them.
+    """
+    if not all(type(step) is ToFloat for step in _unfitted_steps(run)):
+        return make()
+    kept = run.data.made.setdefault("shift", {})
+    known = key, str(run.device), *(split.x._version for split in run.data.splits.values())
+    if known not in kept:
+        kept[known] = make()
+    found: Found = kept[known]
+    return found
+
+
+@torch.no_grad()
+def _sought(run: Run) -> dict[str, Near]:
     splits = {
         name: (split, sample(split, SAMPLES, seed=0).sort().values)  # the rows that `some` gives
         for name, split in (("train", run.data.train), ("val", run.data.val))
@@ -65,11 +93,6 @@ def neighbours(run: Run) -> dict[str, Near]:
         near = known.to(nearest.device)[nearest]
         found[name] = Near(rows, near, least[_one_of_each(groups[name][rows]), 0])
     return found
-
-
-def moved(run: Run, name: str) -> dict[str, float]:
-    """Whether the inputs of the training split and of another have the same ranks and spread."""
-    return compared(*_independent(run, run.data.splits[name], SAMPLES, seed=0))
 
 
 def told_apart(run: Run) -> dict[str, float]:
@@ -112,13 +135,11 @@ def _unfitted(run: Run, *parts: tuple[Split, Tensor]) -> list[Tensor]:
     Whitening gives samples that it is fitted to variance 1, and others more. Each column of a
     table, and each channel, is scaled by what it is in all parts together.
     """
-    learns = [isinstance(step, Learns) for step in run.evaluation.children()]
-    steps = [*run.evaluation.children()][: [*learns, True].index(True)]
     made = []
     for split, rows in parts:
         x, _ = gather(split.x, split.y, rows.to(split.x.device))
         x = x.to(run.device)
-        for step in steps:
+        for step in _unfitted_steps(run):
             x = step(x)
         made.append(to_float(x))
     x = torch.cat(made)
@@ -139,6 +160,11 @@ def _one_of_each(groups: Tensor) -> Tensor:
     unique, place = groups.unique(return_inverse=True)
     none = torch.full((len(unique),), len(groups))
     return none.scatter_reduce(0, place, torch.arange(len(groups)), "amin")
+
+
+def _unfitted_steps(run: Run) -> list[nn.Module]:
+    """The steps of the preprocessing before the first that learns from the training split."""
+    return [*takewhile(lambda step: not isinstance(step, Learns), run.evaluation.children())]
 
 
 @torch.no_grad()

@@ -249,6 +249,7 @@ def test_neighbours_are_those_of_scikit_learn(train_recipe, digits, monkeypatch)
 def test_of_many_inputs_some_samples_are_probes(trained, monkeypatch):
     for module in (examine, shift):
         monkeypatch.setattr(module, "INPUTS", 63)
+    monkeypatch.delitem(trained.data.made, "shift", raising=False)
     seen = examine.examined(trained, 2000)
     assert seen["probes"] == pytest.approx(len(trained.data.train) // 3, abs=1)
     assert seen["labels/train"] < 0.1

@@ -1,6 +1,7 @@
 """How the inputs of two splits lie."""
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from dlrun.data.sample import sample
 from dlrun.engine import shift
+from dlrun.recipe import build
 
 
 def test_the_chance_to_lie_further_is_mann_and_whitneys():
@@ -125,3 +127,27 @@ def test_the_classifier_of_two_splits_is_scikit_learns(train_recipe):
     right = (of_val[indices].mean(1) > 0.5) == of_val
     assert told["share"] == pytest.approx(right.mean(), abs=0.02)
     assert told["samples"] == count
+
+
+def test_runs_on_the_same_data_look_at_their_inputs_once(train_recipe, digits):
+    first, second = (train_recipe("epochs='1 steps'", f"seed={n}", data=digits).run for n in (0, 1))
+    assert shift.neighbours(second) is shift.neighbours(first)
+    assert shift.moved(second, "val") is shift.moved(first, "val")
+
+
+def test_what_has_been_written_into_is_looked_at_anew(train_recipe, digits):
+    data = replace(digits, val=replace(digits.val, x=digits.val.x.clone()))
+    run = train_recipe("epochs='1 steps'", data=data).run
+    before = shift.moved(run, "val")
+    data.val.x[data.val.rows] //= 2
+    assert shift.moved(run, "val")["moved"] > before["moved"] + 5
+
+
+def test_a_recipe_that_sees_other_inputs_looks_itself(compose_recipe, train_recipe):
+    toy = ("data=toy", "data.kind=moons")
+    data, words = build.load_data(compose_recipe(*toy)), ("epochs='1 steps'", *toy)
+    whole = train_recipe(*words, data=data).run
+    kept = ("preprocessing=[columns,standardize]", "preprocessing.columns.keep=[0]")
+    one = train_recipe(*words, *kept, data=data).run
+    far = [shift.neighbours(run)["val"].away.mean() for run in (whole, one)]
+    assert far[1] < far[0] / 3
