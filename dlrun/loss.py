@@ -52,6 +52,7 @@ class Loss:
     weight: Tensor | None = None
     name: str = field(init=False)
     options: frozenset[str] = field(init=False)
+    reduction: str = field(init=False)
     of_torch: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,7 +60,9 @@ class Loss:
         while isinstance(inner, functools.partial):
             inner = inner.func
         self.name = getattr(inner, "__name__", type(inner).__name__)
-        self.options = frozenset(inspect.signature(self.function).parameters)
+        taken = inspect.signature(self.function).parameters
+        self.options = frozenset(taken)
+        self.reduction = taken["reduction"].default if "reduction" in taken else ""
         self.of_torch = str(getattr(inner, "__module__", "")).startswith("torch.")
         # The signature and the docstring are the function's, for whoever checks arguments.
         functools.update_wrapper(self, self.function, updated=())
@@ -80,10 +83,17 @@ class Loss:
 
     def each(self, logits: Tensor, y: Tensor) -> Tensor:
         """(n,) The loss of each sample alone."""
-        if self.of_torch and "reduction" in self.options and self.weight is None:
-            return self(logits, y, reduction="none").reshape(len(y), -1).mean(1)
-        pairs = zip(logits.split(1), y.split(1), strict=True)
-        return torch.stack([self(*pair) for pair in pairs])
+        return self.parts(logits, y, 1)
+
+    def parts(self, logits: Tensor, y: Tensor, size: int) -> Tensor:
+        """(⌈n/size⌉,) The loss of every `size` samples; of those that are left over the last."""
+        if not self.of_torch or self.reduction != "mean" or self.weight is not None:
+            pairs = zip(logits.split(size), y.split(size), strict=True)
+            return torch.stack([self(*pair) for pair in pairs])
+        each = self(logits, y, reduction="none").reshape(len(y), -1).mean(1)
+        whole = len(y) - len(y) % size
+        found = each[:whole].reshape(-1, size).mean(1)
+        return torch.cat([found, each[whole:].mean()[None]]) if whole < len(y) else found
 
     def bound(self, **options: Any) -> "Loss":
         """The same loss with these options."""

@@ -98,6 +98,15 @@ def test_of_each_sample_alone(name, options, y, change):
     z = NUMBERS.cos()
     alone = [made(z[n : n + 1], y[n : n + 1]) for n in range(7)]
     torch.testing.assert_close(made.each(z, y), torch.stack(alone), rtol=1e-12, atol=0)
+    for size in (2, 7, 9):
+        parts = [made(*pair) for pair in zip(z.split(size), y.split(size), strict=True)]
+        told = made.parts(z, y, size)
+        torch.testing.assert_close(told, torch.stack(parts), rtol=1e-12, atol=0)
+
+
+def test_of_a_sum_the_parts_are_sums():
+    made = loss.of(partial(F.cross_entropy, reduction="sum"))
+    torch.testing.assert_close(made.parts(NUMBERS, LABELS, 7)[0], made(NUMBERS, LABELS))
 
 
 def test_every_option_is_tested():

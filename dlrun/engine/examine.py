@@ -156,8 +156,7 @@ def _measured(run: Run, name: str, split: Looked) -> dict[str, float]:
     size = max(1, min(50, len(y) // _CHUNKS))
     # Mixed: where a split is in the order of its classes, parts of it differ by far more.
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0)).to(y.device)
-    parts = list(zip(outputs[order].split(size), y[order].split(size), strict=True))
-    losses = torch.stack([run.loss(out, part) for out, part in parts])
+    losses = run.loss.parts(outputs[order], y[order], size)
     return {
         f"{name}/loss": float(run.loss(outputs, y)),
         f"{name}/{run.metric.name}": float(run.metric_sum(outputs, y)) / len(y),

@@ -179,9 +179,7 @@ def _losses(run: Run, split: Batch) -> Tensor:
     said = output_of(run, x)
     if _unsure(run):
         said = said * min(_TEMPERATURES, key=lambda t: float(run.loss(said * t, y)))
-    size = max(1, len(y) // _CHUNKS)
-    pairs = zip(said.split(size), y.split(size), strict=True)
-    return torch.stack([run.loss(output, target) for output, target in pairs])
+    return run.loss.parts(said, y, max(1, len(y) // _CHUNKS))
 
 
 def _unsure(run: Run) -> bool:

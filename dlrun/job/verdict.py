@@ -106,12 +106,13 @@ def diagnose(
     from dlrun.engine.preflight import raised_by
 
     trained = steps * run.lengths.step_samples
+    points = kept.points()
     try:
-        tested = "test/loss" in record.last_values(kept.points())
+        tested = "test/loss" in record.last_values(points)
         aims = target_error(recipe.get("target_error")) is not None
         whole = ("train", "val") if aims else ("val",) if tested else ()
         seen = examined(run, trained, tested, whole)
-        if Trained(seen, kept.points(), recipe).was_high():
+        if Trained(seen, points, recipe).was_high():
             with suppress(Mistake):  # the weights that it began with may be gone
                 seen["initial"] = initial_loss(untrained())
     except Exception as error:
@@ -121,11 +122,10 @@ def diagnose(
         _keep(kept, [Finding("inconclusive", NOTE, why)], command)
         return
     if all(map(isfinite, seen.values())):  # else there is nothing to compare
-        kept.update(examined=seen)
-        seen["stopped"] = float(bool(kept.info.get("stopped")))
-        seen["first"] = float(len(list(kept.directory.parent.glob("*/run.json"))) == 1)
-        seen |= {f"set_up/{name}": 1.0 for name in kept.info.get("set_up", ())}
-        _keep(kept, _verdict(seen, kept.points(), recipe), command)
+        alone = len(list(kept.directory.parent.glob("*/run.json"))) == 1
+        known = {"stopped": float(bool(kept.info.get("stopped"))), "first": float(alone)}
+        known |= {f"set_up/{name}": 1.0 for name in kept.info.get("set_up", ())}
+        _keep(kept, _verdict(seen | known, points, recipe), command, examined=seen)
 
 
 def _verdict(
@@ -144,14 +144,19 @@ def _verdict(
 
 
 def _keep(
-    kept: Record, found: Sequence[Finding], command: Command, failed: Sequence[str] = ()
+    kept: Record,
+    found: Sequence[Finding],
+    command: Command,
+    failed: Sequence[str] = (),
+    **changes: Any,
 ) -> None:
     """Add findings to those of the set-up, in place of an earlier diagnosis.
 
-    failed: those of the set-up that have turned out to end the training.
+    failed: those of the set-up that have turned out to end the training. changes: what else
+    the record is to say.
     """
     set_up = kept.info.get("set_up", ())
     stays = [each for each in record.findings_of(kept.directory) if each.name in set_up]
     stays = [replace(each, level=FAIL) if each.name in failed else each for each in stays]
     new = [each.completed(command) for each in found if each.name not in set_up]
-    kept.keep_findings([*stays, *new])
+    kept.keep_findings([*stays, *new], **changes)

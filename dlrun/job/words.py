@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -146,13 +145,8 @@ class Words:
         each = value if isinstance(value, tuple) else (value,)
         word = f"{key}={','.join(map(shell.spelled, each))}"
         given = ("procedure", "sweep", *changes)
-        known = key in self._keys or key.partition(".")[0] in given
+        known = compose.has(self.config, key) or key.partition(".")[0] in given
         return word if known else f"+{word}"
-
-    @cached_property
-    def _keys(self) -> frozenset[str]:
-        """Those of the recipe, with dots."""
-        return frozenset(compose.keys(self.config))
 
 
 def lost(word: str, changes: Mapping[str, Any]) -> bool:

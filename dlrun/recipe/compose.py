@@ -458,6 +458,16 @@ def keys(composed: DictConfig) -> list[str]:
     return list(below(plain, ""))
 
 
+def has(composed: DictConfig, key: str) -> bool:
+    """Whether a recipe has a key, with dots, whatever its value."""
+    node: Any = composed
+    for part in key.split("."):
+        if not isinstance(node, DictConfig) or part not in node.keys():  # noqa: SIM118
+            return False
+        node = node._get_node(part)
+    return True
+
+
 @dataclass(frozen=True)
 class Job:
     """The job that Hydra runs now; number: its place among the jobs of a launcher."""

@@ -145,7 +145,7 @@ def offer(config: DictConfig, expected: Mapping[str, Any]) -> None:
     asked: dict[str, Any] = {}
     for key, value in expected.items():
         here = identity.plain(OmegaConf.select(config, key))
-        there = key in compose.keys(config) or key.startswith("preprocessing.")
+        there = compose.has(config, key) or key.startswith("preprocessing.")
         fits = not isinstance(value, list) or len(value) == config.facts.shape[0]
         if there and fits and here != value:
             asked[key] = value

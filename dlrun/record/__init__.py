@@ -158,9 +158,12 @@ class Record:
         others = [name for name in self.info.get("closing", ()) if name != folder]
         self.update(closing=[*others, *([folder] if can else [])])
 
-    def keep_findings(self, findings: Sequence[Finding]) -> None:
-        """Say what was found out, the worst first, in place of what was said before."""
-        self.info |= keep_findings(self.directory, findings)
+    def keep_findings(self, findings: Sequence[Finding], **changes: Any) -> None:
+        """Say what was found out, the worst first, in place of what was said before.
+
+        changes: other entries of `run.json`, written with it.
+        """
+        self.update(**changes, **_in_words(self.directory, findings))
 
     def set_status(self, status: str, message: str = "") -> None:
         """Say how the run is doing, and why.
@@ -380,16 +383,20 @@ def untrained_since(outputs: str | Path, directory: Path) -> list[Path]:
     return [run for run in later if "parent" not in told[run] and not told[run].get("trains", True)]
 
 
-def keep_findings(directory: Path, findings: Sequence[Finding]) -> dict[str, Any]:
-    """Write findings into a record, the worst first; gives what `run.json` then says of them."""
+def keep_findings(directory: Path, findings: Sequence[Finding]) -> None:
+    """Write findings into a record, the worst first, in place of what was said before."""
+    path = directory / "run.json"
+    write_json(path, read_json(path) | _in_words(directory, findings))
+
+
+def _in_words(directory: Path, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Write findings as text, the worst first; gives what `run.json` says of them."""
     found = finding.by_level(findings)
-    said = {"findings": [each.plain() for each in found]}
-    write_json(directory / "run.json", read_json(directory / "run.json") | said)
     if found:
         write(directory / "findings.txt", finding.text(found))
     else:
         (directory / "findings.txt").unlink(missing_ok=True)
-    return said
+    return {"findings": [each.plain() for each in found]}
 
 
 def tables(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
