@@ -234,6 +234,17 @@ def listed(names: Sequence[str], last: str = " and ") -> str:
     return last.join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
+def some(names: Iterable[object], most: int = 10) -> str:
+    """The first of many names: `a, b, ...`."""
+    shown = [name(each) for each in names]
+    return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")
+
+
+def more(left: int) -> str:
+    """What follows some names where so many others are left out; "" where none is."""
+    return f" and {left:,} more" if left > 0 else ""
+
+
 def name(text: object) -> str:
     """The name of a file, or a word, inside a message: on one line, whatever it holds."""
     return "".join(_written(each) if each in "\n\t" else each for each in clean(str(text)))

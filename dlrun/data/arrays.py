@@ -20,7 +20,7 @@ from dlrun.data.place import STORED, require_file
 from dlrun.data.tables.cells import find_missing, require_decimal
 from dlrun.data.tables.columns import Column, merged, read_kinds
 from dlrun.data.tables.file import FORMS as TABLES
-from dlrun.data.tables.read import Table, read_table, some
+from dlrun.data.tables.read import Table, read_table
 from dlrun.data.tables.settle import settle
 from dlrun.data.tables.targets import encode, for_task, require_task
 from dlrun.errors import Mistake
@@ -222,7 +222,7 @@ def _read_arrays(file: Path) -> dict[str, Array]:
         raise Mistake(f"it cannot be read: {error}") from error
     if not ({"x", "y"} <= found.keys() or {"x_train", "y_train"} <= found.keys()):
         raise Mistake(
-            f"it holds {some(names) or 'nothing'}; expected x and y, or x_train and y_train"
+            f"it holds {shell.some(names) or 'nothing'}; expected x and y, or x_train and y_train"
         )
     return found
 

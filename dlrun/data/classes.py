@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from dlrun import shell
 from dlrun.data import Source
 from dlrun.data.fingerprint import hash_content
 from dlrun.errors import Mistake
@@ -48,6 +49,5 @@ def _place(asked: str | int, known: Sequence[str]) -> int:
         return asked
     words = [] if isinstance(asked, int) else known
     near = difflib.get_close_matches(str(asked), words, n=1, cutoff=0.6)
-    listed = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
-    right = f"did you mean {near[0]}?" if near else f"there are {listed}"
+    right = f"did you mean {near[0]}?" if near else f"there are {shell.some(known)}"
     raise Mistake(f"data.classes: the set has no class {str(asked)!r}; {right}")

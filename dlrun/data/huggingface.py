@@ -25,7 +25,7 @@ from dlrun.data.images.resize import resized
 from dlrun.data.images.samples import read_wanted, reading_of
 from dlrun.data.parts import Part, write
 from dlrun.data.place import require_folder
-from dlrun.data.tables.read import left_out, read_table, require_column, some
+from dlrun.data.tables.read import left_out, read_table, require_column
 from dlrun.data.tables.targets import MOST, encode, for_task, require_task
 from dlrun.errors import Mistake
 
@@ -202,7 +202,7 @@ def _target(
     for found in (labels, named, others):
         if len(found) == 1 or (found and found is named):
             return found[0]
-    raise Mistake(f"data.target=null: name the column to predict: {some(others)}")
+    raise Mistake(f"data.target=null: name the column to predict: {shell.some(others)}")
 
 
 def _class_names(datasets: ModuleType, kind: Any) -> tuple[str, ...]:
@@ -277,7 +277,7 @@ def _labels(
             f"data.target={target}: its lists hold {len(found):,} different values; at most "
             f"{MOST:,} are taken for labels"
         )
-    listed = some([str(label) for label in found])
+    listed = shell.some(found)
     return dict.fromkeys(splits, found), [f"the lists of {target} are taken for labels: {listed}"]
 
 

@@ -24,7 +24,6 @@ from dlrun.data.tables.read import (
     read_targets,
     require_column,
     require_single,
-    some,
     with_target,
 )
 from dlrun.data.tables.targets import encode, for_task, require_task
@@ -152,7 +151,7 @@ def _file_column(content: File, folder: Path, suffix: str, asked: Mapping[str, A
         if found := next((name for name in others if most(name, fits)), None):
             return found
     of = f"files in {folder} that end with data.suffix={suffix}" if suffix else "images"
-    named = f"name it: {some(others)}" if others else "the table has no other"
+    named = f"name it: {shell.some(others)}" if others else "the table has no other"
     raise Mistake(f"data.files=null: no column holds names of {of}; {named}")
 
 
@@ -183,10 +182,9 @@ def _say_missing(
 ) -> None:
     """Say which files are missing. Raises Mistake where they must be there."""
     listed = ", ".join(shell.name(names[row]) or "''" for row in gone[:3])
-    more = f" and {len(gone) - 3:,} more" if len(gone) > 3 else ""
     are = "is" if len(gone) == 1 else "are"
     said = f"{len(gone):,} of {len(names):,} files named in the column {column} {are} not in "
-    said += f"{folder}: {listed}{more}"
+    said += f"{folder}: {listed}{shell.more(len(gone) - 3)}"
     some_there = len(gone) < len(names)
     if skip_bad and some_there:
         _log.warning(f"{said}; left out")
@@ -224,8 +222,8 @@ def _targets(content: File, column: str, asked: Mapping[str, Any]) -> list[str]:
     if target is None:
         others = [name for name in texts if name not in (column, group)]
         if len(others) != 1:
-            there = f"name the columns to predict: {some(others)}" if others else "it has no other"
-            raise Mistake(f"data.target=null: {there}")
+            there = f"name the columns to predict: {shell.some(others)}"
+            raise Mistake(f"data.target=null: {there if others else 'it has no other'}")
         return others
     wanted = [target] if isinstance(target, str) else list(target)
     if not wanted:

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from dlrun.data import Report
 from dlrun.data.arrays import as_samples
 from dlrun.data.cache import Labels, Writer
-from dlrun.data.tables.read import some
 from dlrun.data.tables.targets import encode
 from dlrun.errors import Mistake
-from dlrun.shell import counted
+from dlrun.shell import counted, some
 
 Array = NDArray[Any]
 

@@ -499,10 +499,10 @@ def _warn_of_absent(said: str, source: Source, before: Rows, after: Rows) -> Non
     labels = source.y.numpy()
     lost = np.setdiff1d(labels[before], labels[after]).tolist() if source.classes else []
     if lost:
-        listed = ", ".join(source.classes[label] for label in lost[:5])
+        listed = shell.some((source.classes[label] for label in lost), 5)
         _log.warning(
             f"{said}: {_have(lost, source.classes)} no sample among the "
-            f"{len(after):,} to train on ({listed}{', ...' if len(lost) > 5 else ''})"
+            f"{len(after):,} to train on ({listed})"
         )
 
 
@@ -513,9 +513,9 @@ def _have(some: Sequence[Any], classes: Sequence[str]) -> str:
 def _warn_of_small(counts: Sequence[int], classes: Sequence[str], parts: int) -> None:
     small = [f"{name}: {n}" for name, n in zip(classes, counts, strict=False) if 0 < n < parts]
     if small:
-        listed = ", ".join(small[:5]) + (", ..." if len(small) > 5 else "")
         _log.warning(
-            f"{_have(small, classes)} too few samples to be in each of {parts} splits ({listed})"
+            f"{_have(small, classes)} too few samples to be in each of {parts} splits "
+            f"({shell.some(small, 5)})"
         )
 
 

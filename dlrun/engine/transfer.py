@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dlrun import shell
 from dlrun.engine import checkpoint
 from dlrun.engine.run import Weights
 from dlrun.errors import Mistake, first_line
@@ -131,8 +132,7 @@ def _without_prefix(given: Mapping[str, Tensor], own: Weights) -> tuple[Weights,
 
 
 def _some(tensors: Mapping[str, Tensor]) -> str:
-    named = [f"{name} ({_shape(each)})" for name, each in tensors.items()]
-    return ", ".join(named[:2]) + (", ..." if len(named) > 2 else "")
+    return shell.some((f"{name} ({_shape(each)})" for name, each in tensors.items()), 2)
 
 
 def _shape(value: Tensor) -> str:

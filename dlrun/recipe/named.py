@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from dlrun import duration
+from dlrun import duration, shell
 from dlrun.engine import freezing
 from dlrun.engine.freezing import Frozen
 from dlrun.engine.run import LoopConfig
@@ -68,8 +68,7 @@ class Names:
         modules = [name.split(".") for name in self.parameters]
         known = [".".join(parts[:count]) for parts in modules for count in range(1, len(parts) + 1)]
         near = close(pattern, [HEAD, BACKBONE, *dict.fromkeys(known)])
-        tops = list(dict.fromkeys(parts[0] for parts in modules))
-        some = ", ".join(tops[:8]) + (", ..." if len(tops) > 8 else "")
+        some = shell.some(dict.fromkeys(parts[0] for parts in modules), 8)
         right = f"did you mean {near}?" if near else f"there are head, backbone, {some}"
         raise Mistake(f"{said}: no parameter has the name {pattern!r}; {right}")
 

@@ -312,8 +312,7 @@ def warn_of_damaged(outputs: str | Path) -> None:
     """Say in one line which runs have lost a file."""
     if found := damaged(outputs):
         said = [f"{run.name} ({why})" for run, why in found.items()]
-        more = f" and {len(said) - _NAMED:,} more" if len(said) > _NAMED else ""
-        _log.warning(f"damaged: {', '.join(said[:_NAMED])}{more}")
+        _log.warning(f"damaged: {', '.join(said[:_NAMED])}{shell.more(len(said) - _NAMED)}")
 
 
 def warn_of_newer(outputs: str | Path, chosen: Path) -> None:
@@ -323,8 +322,8 @@ def warn_of_newer(outputs: str | Path, chosen: Path) -> None:
     """
     found = [run.name for run, info in _told(outputs).items() if not info and run > chosen]
     if found:
-        more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
-        _log.warning(f"passed over, as run.json is damaged: {', '.join(found[-_NAMED:])}{more}")
+        names = ", ".join(found[-_NAMED:]) + shell.more(len(found) - _NAMED)
+        _log.warning(f"passed over, as run.json is damaged: {names}")
 
 
 def find(outputs: str | Path, which: str, needed: Sequence[str] = FILES) -> Path:
@@ -359,12 +358,14 @@ def _find(outputs: str | Path, which: str) -> Path:
     if len(matches) == 1:
         return runs[matches[0]]
     if matches:
-        raise Mistake(f"{which!r} could be {_some(matches)}; write more of the id")
+        raise Mistake(f"{which!r} could be {shell.some(matches, 5)}; write more of the id")
     for run in runs.values():
         if read_json(run / "tracking.json").get("run_id") == which:
             return run
     near = difflib.get_close_matches(which, runs, n=3, cutoff=0.5) or list(runs)[-3:]
-    raise Mistake(f"no run {which!r} in {Path(outputs) / 'runs'}; there are last, {_some(near)}")
+    raise Mistake(
+        f"no run {which!r} in {Path(outputs) / 'runs'}; there are last, {shell.some(near)}"
+    )
 
 
 def last(told: Mapping[Path, Mapping[str, Any]]) -> Path:
@@ -456,7 +457,3 @@ def _new_directory(runs: Path, started: datetime) -> Path:
         with suppress(FileExistsError):
             directory.mkdir()
             return directory
-
-
-def _some(ids: list[str]) -> str:
-    return ", ".join(ids[:5]) + (" …" if len(ids) > 5 else "")

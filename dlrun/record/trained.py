@@ -76,8 +76,7 @@ def said(facts: Mapping[str, Any]) -> str:
 
 def _listed(names: Sequence[str], most: int = 3) -> str:
     """The first of some names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more if names else "none"
+    return ", ".join(names[:most]) + shell.more(len(names) - most) or "none"
 
 
 def _keeps_last(run: Path) -> bool:

@@ -38,9 +38,8 @@ def run(asked: Asked) -> int:
     _print(console, [(what, _size(size)) for what, size in _parts(outputs, runs)])
     stays = [f"{each.name} ({kept[each]})" for each in held if each in kept]
     if stays:
-        more = f" and {len(stays) - _SHOWN:,} more" if len(stays) > _SHOWN else ""
-        said = f"checkpoints that stay: {', '.join(stays[-_SHOWN:])}{more}"
-        screen.say(console, said, style="dim")
+        said = ", ".join(stays[-_SHOWN:]) + shell.more(len(stays) - _SHOWN)
+        screen.say(console, f"checkpoints that stay: {said}", style="dim")
     if not needless:
         console.print("there are no others")
         return 0

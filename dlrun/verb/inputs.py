@@ -18,7 +18,6 @@ from dlrun import shell
 from dlrun.data import npz
 from dlrun.data.tables.columns import says_identifier
 from dlrun.data.tables.file import FORMS, Parts, read_parts
-from dlrun.data.tables.read import some
 from dlrun.errors import Mistake
 from dlrun.verb.labelled import reading
 
@@ -97,7 +96,7 @@ def of(words: Sequence[str], about: Mapping[str, Any]) -> Inputs:
 def _taken(about: Mapping[str, Any]) -> str:
     """What a run takes, in words."""
     if columns := about["reading"].get("columns"):
-        return f"a table with the columns {some([column['name'] for column in columns])}"
+        return f"a table with the columns {shell.some(column['name'] for column in columns)}"
     if reading(dict(about)):
         return "images or a folder of them"
     shape = "×".join(map(str, about["shape"]))
@@ -392,8 +391,7 @@ def _tables(paths: Sequence[Path], about: Mapping[str, Any]) -> Inputs:
         made.notes.append(f"the column {reading['target']} is the target, and is left out")
     known = (*takes, reading["target"], head)
     if other := [name for name in names if name not in known]:
-        more = ", ..." if len(other) > 10 else ""
-        made.notes.append(f"columns that the run does not take: {', '.join(other[:10])}{more}")
+        made.notes.append(f"columns that the run does not take: {shell.some(other)}")
     return made
 
 

@@ -240,10 +240,9 @@ def _targets(made: Opened, source: "Source") -> "Tensor":
     if classes:
         places = {name: place for place, name in enumerate(classes)}
         if strange := [name for name in source.classes if name not in places]:
-            known = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
             raise Mistake(
                 f"data: {source.name} has the class {strange[0]}, which the run does not know; "
-                f"it knows {known}"
+                f"it knows {shell.some(classes)}"
             )
         return torch.tensor([places[name] for name in source.classes])[source.y]
     if source.y.shape[1] != about["outputs"]:
@@ -254,7 +253,7 @@ def _targets(made: Opened, source: "Source") -> "Tensor":
         if strange := [name for name in names if name not in own]:
             raise Mistake(
                 f"data: {source.name} has the target {strange[0]}, which the run does not know; "
-                f"it knows {', '.join(own[:10])}{', ...' if len(own) > 10 else ''}"
+                f"it knows {shell.some(own)}"
             )
         y = y[:, [names.index(name) for name in own]]
     return _scaled(made, y)

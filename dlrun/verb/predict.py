@@ -194,9 +194,8 @@ def _say(made: Opened, found: "Inputs", count: int, output: Path | None) -> None
 
 
 def _some(faults: Sequence[tuple[str, str]]) -> str:
-    left = len(faults) - _LISTED
-    more = f" and {left:,} more" if left > 0 else ""
-    return ", ".join(f"{shell.name(file)} ({why})" for file, why in faults[:_LISTED]) + more
+    named = ", ".join(f"{shell.name(file)} ({why})" for file, why in faults[:_LISTED])
+    return named + shell.more(len(faults) - _LISTED)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlrun import shell
 from dlrun.data import Values
 from dlrun.data.images.read import DEPTHS, Format, ImageInfo, bits, read_header
 from dlrun.errors import Mistake
@@ -138,9 +139,7 @@ def notes_on(form: Format, wanted: Wanted, infos: NDArray[Any]) -> list[str]:
 
 
 def _differing(sizes: Sequence[tuple[int, int]]) -> Mistake:
-    some = ", ".join(f"{height}x{width}" for height, width in sizes[:4])
-    more = ", ..." if len(sizes) > 4 else ""
+    some = shell.some((f"{height}x{width}" for height, width in sizes), 4)
     return Mistake(
-        f"the images differ in size ({some}{more}, height x width); "
-        "data.size=32 makes them all 32x32"
+        f"the images differ in size ({some}, height x width); data.size=32 makes them all 32x32"
     )

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from dlrun import shell
 from dlrun.errors import Mistake
 
 SPLITS = {
@@ -167,8 +168,7 @@ def _same_subfolders(root: str, folders: Sequence[str], depth: int) -> list[str]
     first = next(iter(below.values()), [])
     if len(first) < 2 or any(names != first for names in below.values()):
         return []
-    some = ", ".join(first[:5]) + (", ..." if len(first) > 5 else "")
-    tops = ", ".join(list(below)[:5]) + (", ..." if len(below) > 5 else "")
+    some, tops = shell.some(first, 5), shell.some(below, 5)
     has, right = (
         "all class folders have the same",
         "name the folders above them train, val and test",

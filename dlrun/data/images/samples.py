@@ -221,5 +221,5 @@ def _decode_as(
 
 def some(bad: Sequence[tuple[str, str]]) -> str:
     """Three files that cannot be read, each with the reason."""
-    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-    return ", ".join(f"{shell.name(path)} ({reason})" for path, reason in bad[:3]) + more
+    named = ", ".join(f"{shell.name(path)} ({reason})" for path, reason in bad[:3])
+    return named + shell.more(len(bad) - 3)

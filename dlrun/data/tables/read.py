@@ -159,7 +159,8 @@ def _require_target(file: File, target: str | None, group: str | None) -> None:
         named = [name for name in file.texts if name not in file.nameless] or list(file.texts)
         right = shell.quote(shell.setting("data.target", named[-1]))
         raise Mistake(
-            f"data.target=null: name the column to predict, e.g. {right}; there are {some(named)}"
+            f"data.target=null: name the column to predict, e.g. {right}; there are "
+            f"{shell.some(named)}"
         )
     if target not in file.texts and not all(cells.not_number(name, "point") for name in file.texts):
         raise Mistake("its first line must name the columns, it holds numbers")
@@ -232,7 +233,7 @@ def _used(
     if not used:
         others = f"it has no column besides {' and '.join(filter(None, (target, group)))}"
         why = [f"{name}: {reason}" for name, reason in file.unusable.items()]
-        raise Mistake(f"{others} that can be read ({some(why)}); {FLAT}" if why else others)
+        raise Mistake(f"{others} that can be read ({shell.some(why)}); {FLAT}" if why else others)
     return used
 
 
@@ -281,11 +282,6 @@ def _guess_decimal(
     ]
 
 
-def some(names: Sequence[str]) -> str:
-    """The first ten names, for a message."""
-    return ", ".join(map(shell.name, names[:10])) + (", ..." if len(names) > 10 else "")
-
-
 def _choose(
     found: Sequence[Column],
     target: Column,
@@ -316,7 +312,7 @@ def _choose(
     for reason in dict.fromkeys(out.values()):
         left = [one for one in found if out.get(one.name) == reason]
         if len(left) > _LISTED:
-            names = some([one.name for one in left])
+            names = shell.some(one.name for one in left)
             notes.append(f"{len(left)} columns are left out: of each, {reason}: {names}")
             continue
         for one in left:
@@ -329,7 +325,7 @@ def _choose(
             more = f"; {word} takes it in" if _usable(one) else ""
             notes.append(f"{subject} is left out: {reason}{more}")
     if not kept:
-        reasons = some([f"{name}: {reason}" for name, reason in out.items()])
+        reasons = shell.some(f"{name}: {reason}" for name, reason in out.items())
         usable = [one.name for one in found if _usable(one)]
         word = f"; {columns.features(usable)} takes them anyway" if usable else ""
         raise Mistake(f"it leaves no column to predict {target.name} from ({reasons}){word}")
@@ -499,7 +495,7 @@ def _refuse_infinite(column: Column, decimal: str) -> None:
 def _require_features(features: Sequence[str], taken: Mapping[str | None, str], file: File) -> None:
     """taken: columns that cannot be features, each with the setting that names it."""
     if not features:
-        raise Mistake(f"data.features=[]: name at least one of {some(list(file.texts))}")
+        raise Mistake(f"data.features=[]: name at least one of {shell.some(file.texts)}")
     for name in features:
         require_column("data.features", name, file.texts, file.unusable)
     for name in features:
@@ -529,5 +525,5 @@ def require_column(
         raise Mistake(f"{key}={name}: {unusable[name]}; {FLAT}")
     if name not in columns:
         near = difflib.get_close_matches(name, columns, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {some(list(columns))}"
+        hint = f"did you mean {near[0]}?" if near else f"there are {shell.some(columns)}"
         raise Mistake(f"{key}={name}: there is no such column; {hint}")

@@ -26,7 +26,7 @@ def summary(reading: Mapping[str, Any], inputs: int) -> list[str]:
     ]
     out = reading["out"]
     if out:
-        lines.append(f"{len(out)} left out: {_some(list(map(shell.name, out)))}")
+        lines.append(f"{len(out)} left out: {shell.some(out, _LISTED)}")
     lines[0] = f"columns  {lines[0]}"
     lines[1:] = [f"         {line}" for line in lines[1:]]
     return [*lines, f"         {inputs} inputs in all"]
@@ -86,13 +86,12 @@ def _becomes(column: Column) -> str:
 def _listed(found: Sequence[Column], kind: str) -> str:
     """The columns of a kind: those with something to say, or the first ones."""
     if kind == "text":
-        return _some([f"{shell.name(each['name'])} ({_values(each)})" for each in found])
+        return shell.some((f"{each['name']} ({_values(each)})" for each in found), _LISTED)
     lacking = [each for each in found if each["absent"]]
     if len(found) <= _LISTED or not lacking:
-        names = [shell.name(each["name"]) + _missing(each) for each in found]
-        return _some(names)
-    names = [shell.name(each["name"]) + _missing(each) for each in lacking]
-    return f"{len(lacking)} with missing values: {_some(names)}"
+        return shell.some((each["name"] + _missing(each) for each in found), _LISTED)
+    names = (each["name"] + _missing(each) for each in lacking)
+    return f"{len(lacking)} with missing values: {shell.some(names, _LISTED)}"
 
 
 def _values(column: Column) -> str:
@@ -111,7 +110,3 @@ def _unseen(values: int) -> str:
 
 def _missing(column: Column) -> str:
     return f" ({column['absent']:,} missing: median)" if column["absent"] else ""
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
