@@ -112,6 +112,13 @@ def _with_figures(request, _without_figures):
 
 
 @pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def stacks(monkeypatch):
     """How many runs each stack has begun with, in order."""
     found = []

@@ -71,10 +71,7 @@ def test_a_refusal_ends_with_the_name_of_what_was_found():
         (["data=arrays", "data.path=numbers.csv", "data.target=y", "loss=hinge"], "wrong_loss"),
     ],
 )
-def test_what_cannot_train_is_refused_by_the_name_of_its_finding(
-    words, name, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
+def test_what_cannot_train_is_refused_by_the_name_of_its_finding(words, name, here, capsys):
     Path("refused.py").write_text(MODELS)
     tables = {
         "one": [(n * n, "a") for n in range(40)],

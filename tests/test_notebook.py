@@ -71,8 +71,7 @@ def test_a_record_is_opened_again(made):
         dlrun.open("nosuch", outputs)
 
 
-def test_mistakes_raise(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_mistakes_raise(here):
     assert dlrun.Mistake is Mistake
     with pytest.raises(dlrun.Mistake, match=r"did you mean optimizer\.lr=1"):
         dlrun.run("optimizer.lrr=1")
@@ -87,19 +86,17 @@ def test_mistakes_raise(tmp_path, monkeypatch):
     assert not Path("outputs").exists()
 
 
-def test_a_run_that_goes_wrong_raises(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_run_that_goes_wrong_raises(here):
     with pytest.raises(dlrun.Failure, match="loss"):
         dlrun.run(*QUICK, "optimizer.lr=1e9", "model.hidden=[9,9,9,9]")
     assert dlrun.open("last").status == record.FAILED
 
 
-def test_the_process_stays_as_it_was(made, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_process_stays_as_it_was(made, here):
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers, modules = [signal.getsignal(n) for n in numbers], list(sys.path)
     again = dlrun.run(*QUICK, "epochs='2 steps'", "test=false")
-    assert again.directory.parents[2] == tmp_path
+    assert again.directory.parents[2] == here
     assert [signal.getsignal(n) for n in numbers] == handlers
     assert sys.path == modules
 
@@ -115,8 +112,7 @@ def test_a_home_directory_is_found_by_each_way_to_name_a_run(made, monkeypatch):
     assert dlrun.open("last", f"~/{outputs.name}") == made
 
 
-def test_what_stop_after_ends_is_the_run_that_went_on(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_what_stop_after_ends_is_the_run_that_went_on(here, monkeypatch):
     first, other = dlrun.run(*QUICK), dlrun.run(*QUICK, "seed=1")
     assert first != other
     monkeypatch.setattr(loop, "_LOOK", 0.0)
@@ -131,8 +127,7 @@ def test_what_stop_after_ends_is_the_run_that_went_on(tmp_path, monkeypatch):
 
 @pytest.mark.proof
 @pytest.mark.parametrize("words", ["procedure=ensemble", "-m seed=0,1"])
-def test_of_several_runs(words, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_of_several_runs(words, here):
     short = ("epochs='2 steps'", "tracking=none", "preflight=off")
     found = dlrun.run(*words.split(), *short)
     assert found.status == record.FINISHED

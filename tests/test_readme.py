@@ -105,8 +105,7 @@ def test_a_procedure_of_ones_own_in_ten_lines(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.proof
-def test_what_is_done_after_training_runs_as_printed(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_what_is_done_after_training_runs_as_printed(here, capsys):
     write_photos("photos", 60, size=(8, 8))
     write_houses("houses.csv", 120)
     write_houses("newer.csv", 60, seed=1)
@@ -117,5 +116,5 @@ def test_what_is_done_after_training_runs_as_printed(tmp_path, monkeypatch, caps
         words = shlex.split(command)
         more = [] if words[0] in asked.verbs() else ["tracking=none"]
         assert main([*words, *more]) == 0, capsys.readouterr().err
-    assert len((tmp_path / "out.csv").read_text().splitlines()) == 121
-    assert (tmp_path / "prices.parquet").exists()
+    assert len((here / "out.csv").read_text().splitlines()) == 121
+    assert (here / "prices.parquet").exists()

@@ -37,11 +37,7 @@ expect:
 """
 RIGHT = 0.8
 ZIP = "[[optimizer.lr, model.hidden]]"
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture

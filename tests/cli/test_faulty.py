@@ -54,11 +54,10 @@ BINARY = [b"\xff\xfe\x00\x01", b"lr: \0\n", "lr: 1\n".encode("utf-16")]
 
 
 @pytest.fixture
-def typed(tmp_path, monkeypatch, capsys):
+def typed(here, monkeypatch, capsys):
     """typed(...) types a command beside the directory `mine`: the exit code and what it said."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DLRUN_DEBUG", raising=False)
-    (tmp_path / "mine").mkdir()
+    (here / "mine").mkdir()
 
     def type_it(*words: str) -> tuple[int, str]:
         code = main(["--config-dir", "mine", *words])

@@ -17,12 +17,6 @@ SCRATCH = ("freeze=null", "unfreeze_at=null", "lr_of=null")
 TINY = ("tracking=none", "threads=1", "preflight=off")
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def accuracy(capsys, *words):
     """Of the test split, of one run."""
     assert main([*TINY, *words]) == 0, capsys.readouterr().err
@@ -55,7 +49,7 @@ def test_on_digits(compose_recipe, train_recipe, tmp_path):
 
 @pytest.mark.proof
 @pytest.mark.skipif("DLRUN_CIFAR10" not in os.environ, reason="needs CIFAR-10's images")
-def test_the_experiment(place, capsys):
+def test_the_experiment(here, capsys):
     """As its header says: three seeds, each with other 90 samples; drawn weights at two rates."""
     root = f"data.root={Path(os.environ['DLRUN_CIFAR10']).absolute()}"
     source, eight = accuracy(capsys, "+experiment=pretrain", root)

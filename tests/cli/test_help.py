@@ -177,10 +177,9 @@ def test_what_all_options_of_a_group_have_is_said_once(capsys):
     assert len(re.findall(r"^  sweep.trials ", text, re.M)) == 7  # their defaults differ
 
 
-def test_help_about_sync_delivers_nothing(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_help_about_sync_delivers_nothing(capsys, here):
     assert shown(capsys, "sync", "--help") == shown(capsys, "--help", "sync")
-    assert not list(tmp_path.iterdir())
+    assert not list(here.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -665,32 +665,31 @@ BUILDING = [
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
+def place(here, monkeypatch):
+    monkeypatch.setenv("DLRUN_CACHE", str(here / "cache"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing may reach it
     monkeypatch.delenv("DLRUN_DEBUG", raising=False)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "text.db").write_text("no database\n")
-    os.mkfifo(tmp_path / "pipe.db")
+    (here / "mine").mkdir()
+    (here / "text.db").write_text("no database\n")
+    os.mkfifo(here / "pipe.db")
     for folder in ("loop/cat", "loop/dog", "pipes/cat", "pipes/dog", "halves/val", "halves/test"):
-        (tmp_path / folder).mkdir(parents=True)
+        (here / folder).mkdir(parents=True)
     for folder in ("phone/cat", "phone/dog", "twice/train/cat", "twice/Training/cat"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "phone" / "cat" / "1.HEIC").write_bytes(b"not for Pillow")
-    (tmp_path / "loop" / "cat" / "again").symlink_to("..")
-    os.mkfifo(tmp_path / "pipes" / "cat" / "a.png")
-    (tmp_path / "pipes" / "dog" / "b.png").symlink_to("../cat/a.png")
+        (here / folder).mkdir(parents=True)
+    (here / "phone" / "cat" / "1.HEIC").write_bytes(b"not for Pillow")
+    (here / "loop" / "cat" / "again").symlink_to("..")
+    os.mkfifo(here / "pipes" / "cat" / "a.png")
+    (here / "pipes" / "dog" / "b.png").symlink_to("../cat/a.png")
     values = np.random.default_rng(0).normal(size=(60, 5)).astype("float32")
-    np.savez(tmp_path / "table.npz", x=values, y=np.arange(60) % 3)
-    np.savez(tmp_path / "maps.npz", x=values, y=np.arange(240).reshape(60, 2, 2) / 7)
+    np.savez(here / "table.npz", x=values, y=np.arange(60) % 3)
+    np.savez(here / "maps.npz", x=values, y=np.arange(240).reshape(60, 2, 2) / 7)
     rows = "".join(f"{row},{row % 2},{row % 3}\n" for row in range(60))
-    (tmp_path / "twice.csv").write_text(f"a,y,y\n{rows}")
-    (tmp_path / "t.csv").write_text("x;y;z\n1;50,000;None\n2;60,000;a\n")
-    (tmp_path / "one.csv").write_text("x;z\n1;a\n2;a\n")
+    (here / "twice.csv").write_text(f"a,y,y\n{rows}")
+    (here / "t.csv").write_text("x;y;z\n1;50,000;None\n2;60,000;a\n")
+    (here / "one.csv").write_text("x;z\n1;a\n2;a\n")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield tmp_path
+    yield here
     torch.set_num_threads(threads)
 
 

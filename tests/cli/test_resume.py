@@ -352,8 +352,7 @@ def test_what_is_proposed_after_resume_runs_as_printed(here, own_options, monkey
         assert main([*shlex.split(line)[1:], *more]) == fails, (line, capsys.readouterr().err)
 
 
-def test_what_the_checks_proposed_is_of_the_recipe_that_trains_now(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_what_the_checks_proposed_is_of_the_recipe_that_trains_now(here):
     words = ["activation=identity", "epochs=2 steps", "model.hidden=[4]", "threads=1"]
     assert main([*words, "optimizer.lr=0.02", "tracking=none"]) == 0
     assert main(["resume=last", "epochs=4 steps", "optimizer=adam", "device=cpu"]) == 0
@@ -380,11 +379,8 @@ def test_a_run_that_a_resumed_procedure_adds_knows_its_options(own_options, monk
     assert main([f"resume={made}", "epochs=4 steps"]) == 0
 
 
-def test_a_run_that_may_not_be_written_is_named_with_what_begins_another(
-    tmp_path, monkeypatch, capsys
-):
+def test_a_run_that_may_not_be_written_is_named_with_what_begins_another(here, monkeypatch, capsys):
     """Before its store, which may not be written either, and of which no other word mends it."""
-    monkeypatch.chdir(tmp_path)
     assert main(["epochs=2 steps"]) == 0
     run = records.find("outputs", "last")
     real = tempfile.TemporaryFile

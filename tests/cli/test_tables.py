@@ -21,10 +21,9 @@ ROWS = 100
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
-    return tmp_path
+def place(here, monkeypatch):
+    monkeypatch.setenv("DLRUN_CACHE", str(here / "cache"))
+    return here
 
 
 def write(path, separator=",", **named):

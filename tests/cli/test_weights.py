@@ -16,19 +16,13 @@ from tests.states import differences, without_clock
 TINY = ("tracking=none", "threads=1", "model.hidden=[8]", "preflight=off", "test=false")
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def run(*words, code=0):
     assert main([*TINY, *words]) == code
     return record.all_runs("outputs")[-1] if record.all_runs("outputs") else None
 
 
 @pytest.fixture
-def eight(place):
+def eight(here):
     """A run on eight of the digits."""
     return run("data.classes=[0,1,2,3,4,5,6,7]", "epochs=2")
 
@@ -83,7 +77,7 @@ def test_preprocessing_of_another_kind_is_fitted_anew(eight, capsys):
 @pytest.mark.parametrize(
     "kind", in_suite(["state dict"], ["state dict", "last.pt", "safetensors", "id", "directory"])
 )
-def test_all_ways_to_name_the_same_weights(kind, eight, place, capsys):
+def test_all_ways_to_name_the_same_weights(kind, eight, here, capsys):
     weights = best(eight)
     if kind == "state dict":
         torch.save({f"module.{name}": value for name, value in weights.items()}, "my net.pth")
@@ -101,17 +95,17 @@ def test_all_ways_to_name_the_same_weights(kind, eight, place, capsys):
 
 
 @pytest.mark.proof
-def test_from_a_sweep_its_best_run(place, capsys):
+def test_from_a_sweep_its_best_run(here, capsys):
     words = ["-m", *TINY, "epochs=1", "optimizer.lr=0.05,1e-6", "sweep.export=none"]
     assert main(words) == 0
-    [sweep] = (place / "outputs" / "sweeps").iterdir()
+    [sweep] = (here / "outputs" / "sweeps").iterdir()
     good = [run for run in record.all_runs("outputs") if "optimizer.lr=0.05" in told(run)["name"]]
     two = run("data.classes=[8,9]", f"weights={sweep.name}", "epochs=1")
     assert told(two)["weights"]["run"] == good[0].name
 
 
 @pytest.mark.proof
-def test_from_a_procedure_its_best_run(place, capsys):
+def test_from_a_procedure_its_best_run(here, capsys):
     run("procedure=ensemble", "procedure.seeds=2", "epochs=1")
     [own] = [each for each in record.all_runs("outputs") if told(each).get("kind")]
     ends = {
@@ -123,7 +117,7 @@ def test_from_a_procedure_its_best_run(place, capsys):
 
 
 @pytest.mark.proof
-def test_last_weights_where_they_are_the_result(place, capsys):
+def test_last_weights_where_they_are_the_result(here, capsys):
     words = ["regularization=[early_stopping]", "regularization.early_stopping.restore_best=false"]
     first = run(*words, "epochs=4", "optimizer.lr=0.5", "optimizer.momentum=0.99")
     state = checkpoint.read(first / "checkpoints" / "last.pt")
@@ -134,7 +128,7 @@ def test_last_weights_where_they_are_the_result(place, capsys):
         assert not torch.equal(kept["1.weight"], best(first)["1.weight"])
 
 
-def test_resuming_needs_no_source(eight, place, capsys):
+def test_resuming_needs_no_source(eight, here, capsys):
     words = ["data.classes=[8,9]", "weights=last", "epochs=3", "freeze=[backbone]"]
     words += ["unfreeze_at='2 epochs'", "lr_of={head:3}", "checkpoint_every='1 epochs'"]
     whole = run(*words)
@@ -154,7 +148,7 @@ def test_resuming_needs_no_source(eight, place, capsys):
     assert told(whole)["weights"]["run"] == eight.name
 
 
-def test_a_run_that_goes_on_keeps_its_model_and_says_nothing_of_its_weights(place, capsys):
+def test_a_run_that_goes_on_keeps_its_model_and_says_nothing_of_its_weights(here, capsys):
     run("epochs=1")
     run("weights=last", "epochs=1")
     for word, said in {
@@ -170,7 +164,7 @@ def test_a_run_that_goes_on_keeps_its_model_and_says_nothing_of_its_weights(plac
 
 
 @pytest.mark.proof
-def test_another_split_of_the_same_data_is_warned_of(place, capsys):
+def test_another_split_of_the_same_data_is_warned_of(here, capsys):
     run("epochs=1")
     run("weights=last", "epochs=1", "data.samples=50%")
     assert "another split" not in capsys.readouterr().err
@@ -179,7 +173,7 @@ def test_another_split_of_the_same_data_is_warned_of(place, capsys):
 
 
 @pytest.mark.proof
-def test_a_sweep_over_weights_trains_anew_what_has_changed(eight, place, capsys):
+def test_a_sweep_over_weights_trains_anew_what_has_changed(eight, here, capsys):
     torch.save(best(eight), "a.pt")
     torch.save({k: v + 1 for k, v in best(eight).items()}, "b.pt")
     words = ["-m", *TINY, "data.classes=[8,9]", "weights=a.pt,b.pt,last", "epochs=1"]

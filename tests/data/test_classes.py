@@ -92,14 +92,13 @@ def test_numbers_to_predict_have_no_classes():
         classes.among(made, ["a", "b"])
 
 
-def test_any_set_with_classes(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_any_set_with_classes(here, capsys):
     rows = np.random.default_rng(0).normal(size=(90, 3))
     lines = [
         f"{a:.3f},{b:.3f},{c:.3f},{kind}"
         for (a, b, c), kind in zip(rows, ["x", "y", "z"] * 30, strict=True)
     ]
-    (tmp_path / "t.csv").write_text("\n".join(["a,b,c,kind", *lines]) + "\n")
+    (here / "t.csv").write_text("\n".join(["a,b,c,kind", *lines]) + "\n")
     words = ["data=arrays", "data.path=t.csv", "data.target=kind", "data.classes=[z,x]"]
     words += ["epochs=2", "tracking=none", "threads=1"]
     assert main(words) == 0, capsys.readouterr().err

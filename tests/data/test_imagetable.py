@@ -16,13 +16,12 @@ NAMES = [f"sub/{i}.png" if i % 3 else f"{i}.png" for i in range(30)]
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(here, monkeypatch):
     """A folder of images, and a table that names them."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DLRUN_CACHE", str(here / "cache"))
     for number, name in enumerate(NAMES):
-        save(tmp_path / "photos" / name, pixels(number))
-    return tmp_path
+        save(here / "photos" / name, pixels(number))
+    return here
 
 
 def table(path, names=NAMES, **columns):

@@ -12,11 +12,10 @@ from dlrun.errors import Mistake
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def _here(here):
     for name in ("my photos/cat/1.png", "sets/old/a.csv", "empty/notes.doc"):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text("file,y\n1.png,1\n")
+        (here / name).parent.mkdir(parents=True)
+        (here / name).write_text("file,y\n1.png,1\n")
 
 
 @pytest.mark.parametrize("read", [arrays, imagetable])

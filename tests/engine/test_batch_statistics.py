@@ -247,13 +247,10 @@ def test_a_run_that_went_on_is_a_whole_one(
     assert differences(*found) == []
 
 
-def test_what_is_tested_saved_and_exported_are_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: Data
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = [*NETWORK, *SWA, "threads=1", f"tracking.uri=sqlite:///{tmp_path}/store.db"]
+def test_what_is_tested_saved_and_exported_are_one(here: Path, digits: Data) -> None:
+    words = [*NETWORK, *SWA, "threads=1", f"tracking.uri=sqlite:///{here}/store.db"]
     assert main(words) == 0
-    directory = record.find(tmp_path / "outputs", "last")
+    directory = record.find(here / "outputs", "last")
     kept = checkpoint.read(directory / "checkpoints" / "best.pt")
     program = torch.export.load(directory / "model" / "data" / "model.pt2")
     exported = {

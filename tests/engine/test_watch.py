@@ -68,8 +68,7 @@ def test_not_a_bit_of_the_training_changes(train_recipe, words):
 
 
 @pytest.mark.proof
-def test_a_resumed_run_sees_what_a_whole_one_does(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_resumed_run_sees_what_a_whole_one_does(here):
     words = ["tracking=none", "threads=1", "schedule=constant", "regularization=[dropout]"]
     words += ["watch=[layers,sharpness]", "watch_every='9 steps'", "checkpoint_every='20 steps'"]
     assert main([*words, "epochs='40 steps'", "outputs=parts"]) == 0

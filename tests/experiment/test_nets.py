@@ -12,11 +12,7 @@ from dlrun.experiment.scaling import badly_scaled, bound
 from dlrun.experiment.scattered import scattered
 
 SHORT = ("tracking=none", "preflight=off", "test=false")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def _values():

@@ -23,12 +23,6 @@ COMMON = ("tracking=none", "threads=1", "epochs=3", "checkpoint_every='7 steps'"
 RECIPE = (*COMMON, "optimizer=adam", "regularization=[dropout]")
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def children(outputs="outputs"):
     runs = [(run, record.read_json(run / "run.json")) for run in record.all_runs(outputs)]
     return [run for run, info in runs if "parent" in info]

@@ -6,11 +6,7 @@ from dlrun import record
 from dlrun.__main__ import main
 
 COMMON = ("threads=1", "tracking=none", "epochs='1 steps'", "test=false", "preflight=off")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,7 @@ from dlrun.recipe import build, compose, identity
 from dlrun.record.sweep import read
 
 QUICK = ("tracking=none", "threads=1")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def last():

@@ -65,9 +65,8 @@ BROKEN_OFF = [*COMMON, *CASES["ensemble"], "sweep.stack=8", "checkpoint_every='2
 
 
 @pytest.fixture
-def broken_off(tmp_path, monkeypatch):
+def broken_off(here, monkeypatch):
     """The runs of a stack that is interrupted in its second validation, by their names."""
-    monkeypatch.chdir(tmp_path)
     measure, seen = StackedStep.measure, []
 
     def interrupted(self, split="val"):
@@ -79,7 +78,7 @@ def broken_off(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(StackedStep, "measure", interrupted)
         assert main(BROKEN_OFF) == 130
-    runs = record.all_runs(tmp_path / "outputs")
+    runs = record.all_runs(here / "outputs")
     return [run for run in runs if (run / "checkpoints").exists()]
 
 
@@ -133,8 +132,7 @@ def test_auto_is_the_default(tmp_path, monkeypatch, stacks, capsys):
 
 
 @pytest.mark.parametrize("words", [["sweep.stack=4"], ["sweep.stack=off", "procedure=find_lr"]])
-def test_one_run_has_nobody_to_train_with(words, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_one_run_has_nobody_to_train_with(words, capsys, here):
     code = main([*COMMON, *words])
     if "procedure=find_lr" in words:
         assert code == 0

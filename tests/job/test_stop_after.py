@@ -11,11 +11,7 @@ from dlrun.engine import train as loop
 from tests.conftest import in_suite
 
 WORDS = ("tracking=none", "preflight=off", "regularization=[dropout]", "epochs=2")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture

@@ -12,11 +12,7 @@ from dlrun.engine.feed import prepare
 from dlrun.recipe import build
 
 COMMON = ("tracking=none", "threads=1", "epochs=3")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def points():

@@ -16,11 +16,7 @@ from tests.conftest import sparsely
 from tests.report.test_diagnosis import RECIPE, SOUND
 
 COMMON = ("tracking=none", "threads=1")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def verdicts():

@@ -34,11 +34,10 @@ def test_it_is_indexing_in_numpy():
     ],
     ids=str,
 )
-def test_mistakes(words, said, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_mistakes(words, said, here, capsys):
     np.savez("x.npz", x=np.random.rand(40, 3).astype("f4"), y=np.arange(40) % 2)
     assert main(["tracking=none", "preprocessing=[columns]", *words]) == 2
     shown = capsys.readouterr().err
     assert said in shown
     assert "preprocessing.columns.keep=" in shown
-    assert not (tmp_path / "outputs").exists()
+    assert not (here / "outputs").exists()

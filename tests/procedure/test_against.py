@@ -6,11 +6,7 @@ from dlrun import record
 from dlrun.__main__ import main
 
 SHORT = ("procedure=against", "tracking=none", "epochs=2 steps", "model.hidden=[4]", "test=false")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def _own():

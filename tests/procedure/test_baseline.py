@@ -19,12 +19,6 @@ def without(key):
     return [word for word in BASELINE if not word.startswith(f"{key}=")]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def told(outputs="outputs"):
     """What the procedure's record says, and the runs it has made by name."""
     runs = record.all_runs(outputs)
@@ -226,9 +220,8 @@ def test_mistakes(here, capsys, words, said):
     assert not (here / "outputs").exists()
 
 
-def test_outputs_that_cannot_be_written_are_said_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "taken").write_text("")
+def test_outputs_that_cannot_be_written_are_said_once(here, capsys):
+    (here / "taken").write_text("")
     assert main(["procedure=baseline", "tracking=none", "epochs=1", "outputs=taken/runs"]) == 2
     out, err = capsys.readouterr()
     assert "left out" not in out + err

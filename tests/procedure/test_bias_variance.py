@@ -9,11 +9,7 @@ from dlrun.data.toy import toy
 from dlrun.procedure.bias_variance import decomposed
 
 WORDS = ("procedure=bias_variance", "data=toy", "tracking=none", "threads=1", "preflight=off")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.mark.proves("procedure=bias_variance")

@@ -13,11 +13,7 @@ from tests.job.test_lab import children, parent
 COMMON = ("tracking=none", "threads=1", "epochs='30 steps'", "preflight=off")
 CHOSEN = "model=linear optimizer=adam optimizer.lr=0.01 'regularization=[l1,max_norm]'"
 VARIANTS = f"procedure.variants={{low: ['optimizer.lr=1e-3'], other: \"{CHOSEN}\"}}"
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture

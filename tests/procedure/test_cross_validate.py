@@ -19,12 +19,7 @@ from tests.job.test_lab import assert_equal, children, parent
 COMMON = ("tracking=none", "threads=1", "epochs='30 steps'", "validate_every='10 steps'")
 WORDS = (*COMMON, "procedure=cross_validate", "procedure.folds=3")
 ENOUGH = ("procedure.folds=2", "procedure.val=20%")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def rows_of(run):

@@ -37,12 +37,10 @@ def drawn(*words: str) -> list[float]:
     ids=str,
 )
 def test_it_draws_what_training_does(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    here: Path,
     capsys: pytest.CaptureFixture[str],
     words: tuple[str, ...],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     trained = drawn(*words)
     assert "train on" in capsys.readouterr().out
     assert drawn("procedure=draw_schedule", *words) == trained
@@ -54,9 +52,8 @@ def test_it_draws_what_training_does(
 
 
 def test_errors_that_no_schedule_watches_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     words = (*COMMON, "procedure=draw_schedule", "procedure.errors=[0.5,0.4,0.45]")
     assert main([*words, "schedule=cosine"]) == 0
     said = "procedure.errors: schedule=cosine watches no errors; they change nothing"
@@ -93,13 +90,11 @@ def test_plateau_stalls_in_the_second_half(compose_recipe: Recipe, digits: Data)
     ids=str,
 )
 def test_it_says_which_validations_it_takes_for_granted(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    here: Path,
     capsys: pytest.CaptureFixture[str],
     words: list[str],
     said: str,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     drawn("procedure=draw_schedule", *words)
     err = capsys.readouterr().err
     assert said in err
@@ -107,9 +102,8 @@ def test_it_says_which_validations_it_takes_for_granted(
 
 
 def test_several_schedules_are_shown_one_below_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     assert main(["-m", *COMMON, "procedure=draw_schedule", "schedule=step,cosine"]) == 0
     said = capsys.readouterr().out
     ranking = said.partition(": 2 finished\n")[2]
@@ -120,7 +114,7 @@ def test_several_schedules_are_shown_one_below_another(
     assert step < cosine
     assert ranking.count(" at first, ") == 2
     assert "val/accuracy" not in ranking
-    [report] = (tmp_path / "outputs").glob("sweeps/*/report.html")
+    [report] = (here / "outputs").glob("sweeps/*/report.html")
     html = report.read_text(encoding="utf-8")
     assert "Learning rates" in html
     assert "schedule=cosine<" in html
@@ -129,9 +123,8 @@ def test_several_schedules_are_shown_one_below_another(
 
 
 def test_many_steps_become_about_a_thousand_points(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     got = drawn("procedure=draw_schedule", "schedule=linear", "epochs=300", "batch_size=32")
     assert 900 < len(got) < 1200
     assert got[0] > got[-1]
@@ -140,6 +133,5 @@ def test_many_steps_become_about_a_thousand_points(
     assert "at first" in shown
 
 
-def test_no_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_no_errors(here: Path) -> None:
     assert main([*COMMON, "procedure=draw_schedule", "procedure.errors=[]"]) == 2

@@ -30,12 +30,7 @@ COMMON = (
 )
 BAGGING = (*COMMON, "procedure=bagging", "procedure.models=3")
 ENSEMBLE = (*COMMON, "procedure=ensemble", "procedure.seeds=3")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def last(run):

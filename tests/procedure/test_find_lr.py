@@ -21,12 +21,6 @@ COMMON = ("tracking=none", "threads=1")
 FIND = (*COMMON, "procedure=find_lr")
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def own(outputs="outputs"):
     """The record of the procedure."""
     [found] = record.all_runs(outputs)

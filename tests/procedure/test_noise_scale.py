@@ -16,9 +16,8 @@ LARGE = ["batch_size=500", "epochs=3", "scale_lr=linear"]
 
 @pytest.mark.proves("procedure=noise_scale")
 def test_it_measures_before_and_after_and_says_by_how_much_a_rate_grows(
-    tmp_path, monkeypatch, capsys, compose_recipe, digits
+    here, capsys, compose_recipe, digits
 ):
-    monkeypatch.chdir(tmp_path)
     words = [*LARGE, "tracking=none", "threads=1", "preflight=off"]
     assert main(["procedure=noise_scale", *words]) == 0
     said = capsys.readouterr().out
@@ -72,9 +71,8 @@ UNKNOWN = Noise(inf, inf)
     ids=str,
 )
 def test_weights_whose_gradient_no_one_sees_give_no_advice(
-    tmp_path, monkeypatch, capsys, first, last, level, said, values
+    here, monkeypatch, capsys, first, last, level, said, values
 ):
-    monkeypatch.chdir(tmp_path)
     given = iter((first, last))
     monkeypatch.setattr(measured, "noise_scale", lambda run: next(given))
     words = ["procedure=noise_scale", "batch_size=100", "epochs='2 steps'", "data.samples=200"]
@@ -102,10 +100,9 @@ def test_weights_whose_gradient_no_one_sees_give_no_advice(
     ],
 )
 def test_a_batch_beyond_it_is_set_against_the_one_that_the_rate_is_for(
-    tmp_path, monkeypatch, base, level, said
+    here, monkeypatch, base, level, said
 ):
     """(1 + B/base)/(1 + B/100) with B = 41: 1.205/1.41, and 1.82/1.41."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(measured, "noise_scale", lambda run: Noise(41, 3))
     words = ["procedure=noise_scale", "batch_size=100", "epochs='2 steps'", "data.samples=200"]
     assert main([*words, f"base_batch_size={base}", "tracking=none", "threads=1"]) == 0
@@ -119,8 +116,7 @@ def test_a_batch_beyond_it_is_set_against_the_one_that_the_rate_is_for(
     assert said in found.text
 
 
-def test_too_few_samples_are_not_taken_for_noise(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_too_few_samples_are_not_taken_for_noise(here, capsys):
     words = ["procedure=noise_scale", "data.samples=15", "tracking=none", "threads=1"]
     assert main(words) == 2
     assert "needs at least 16 training samples; there are 15" in capsys.readouterr().err

@@ -13,12 +13,6 @@ from tests.conftest import in_suite, sparsely
 COMMON = ("tracking=none", "threads=1", "procedure=overfit")
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def told(outputs="outputs"):
     """What the procedure's record says, and the runs it has made."""
     runs = {run.name: record.read_json(run / "run.json") for run in record.all_runs(outputs)}
@@ -234,9 +228,8 @@ def test_the_data_are_read_once(here, capsys):
     assert capsys.readouterr().out.count("reading ") <= 1
 
 
-def test_outputs_that_cannot_be_written_are_said_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "taken").write_text("")
+def test_outputs_that_cannot_be_written_are_said_once(here, capsys):
+    (here / "taken").write_text("")
     assert main(["procedure=overfit", "tracking=none", "outputs=taken/runs"]) == 2
     out, err = capsys.readouterr()
     assert "left out" not in out + err

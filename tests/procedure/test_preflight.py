@@ -7,11 +7,7 @@ from dlrun.__main__ import main
 from dlrun.engine.preflight import CHECKS
 
 COMMON = ("tracking=none", "threads=1", "epochs='2 steps'")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def found(which="last"):

@@ -12,10 +12,7 @@ from dlrun.engine.look import Seen
 from dlrun.recipe import build
 from tests.states import differences
 
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.mark.proves("procedure=probe")

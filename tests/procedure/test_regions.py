@@ -14,11 +14,7 @@ from dlrun.procedure.regions import points
 WORDS = ("procedure=regions", "data=toy", "tracking=none", "threads=1", "preflight=off")
 SHORT = ("epochs='30 steps'", "data.n_samples=500", "data.split=100/200/200")
 MANY = ("data.n_samples=3000", "data.split=2800/100/100")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def done(*words):

@@ -64,8 +64,7 @@ def test_what_would_write_over_a_record_is_refused(outputs, which, words, said, 
     assert content(outputs) == before
 
 
-def test_a_run_with_a_setting_that_is_zero_can_be_resumed(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_run_with_a_setting_that_is_zero_can_be_resumed(here):
     assert main([*COMMON, "procedure._target_=tests.procedure.endings.of_seed_0"]) == 0
     [run] = children()
     assert "seed=0" in record.read_json(run / "run.json")["overrides"]

@@ -24,12 +24,7 @@ from tests.job.test_lab import assert_equal, children, parent
 
 COMMON = ("tracking=none", "threads=1", "log_every='1 steps'", "model.hidden=[8]")
 SHORT = (*COMMON, "epochs=6", "batch_size=64", "validate_every='7 steps'")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def last(run):

@@ -10,11 +10,7 @@ from dlrun.data.digits import digits
 from dlrun.report import gallery
 
 COMMON = ("procedure=show_data", "tracking=none")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def own():

@@ -21,12 +21,6 @@ SHORT = ("procedure.epochs=1", "procedure.fine_epochs=2", "procedure.samples=[4]
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def few(here, monkeypatch):
     """Two rates are looked at, then two decays and two points around the best."""
     monkeypatch.setattr(find_lr, "_grid", lambda *ends: [0.001, 0.1])

@@ -14,11 +14,7 @@ from dlrun.recipe import build
 
 WORDS = ("procedure=subnetworks", "data=toy", "tracking=none", "epochs='20 steps'", "threads=1")
 NETWORK = ("data=toy", "model.hidden=[2]", "activation=tanh", "regularization=[dropout]")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture

@@ -295,8 +295,7 @@ def test_mistakes(word, tmp_path, capsys):
     assert MISTAKES[word] in capsys.readouterr().err
 
 
-def test_a_setting_that_every_variant_has_itself_is_said_to_be_idle(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_a_setting_that_every_variant_has_itself_is_said_to_be_idle(here, capsys):
     words = ["procedure=surface", "procedure.steps=2", "optimizer=sgd", "optimizer.lr=0.05"]
     words += ["tracking=none", "threads=1"]
     both = "procedure.variants={a: 'optimizer.lr=0.1', b: 'optimizer.lr=0.2'}"

@@ -11,11 +11,7 @@ from dlrun.model.mlp import linear as affine
 from dlrun.procedure import weights as of
 
 WORDS = ("procedure=weights", "tracking=none", "threads=1", "preflight=off", "test=false")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def done(*words):

@@ -20,12 +20,11 @@ TARGETS = {
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
+def place(here, monkeypatch):
+    monkeypatch.setenv("DLRUN_CACHE", str(here / "cache"))
     for name, y in TARGETS.items():
         np.savez(f"{name}.npz", x=X, y=y)
-    return tmp_path
+    return here
 
 
 def run(*words):

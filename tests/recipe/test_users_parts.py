@@ -283,17 +283,16 @@ class Net(nn.Module):
     ],
 )
 def test_a_part_that_ends_the_program_is_a_mistake_of_its_key(
-    words, line, tmp_path, monkeypatch, capsys
+    words, line, here, monkeypatch, capsys
 ):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "ends.py").write_text(ENDS)
-    (tmp_path / "ended.py").write_text("raise SystemExit(3)\n")
+    (here / "ends.py").write_text(ENDS)
+    (here / "ended.py").write_text("raise SystemExit(3)\n")
     monkeypatch.delitem(sys.modules, "ends", raising=False)
     assert main(["tracking=none", *words]) == 2
     [said] = capsys.readouterr().err.splitlines()
     assert said.startswith(f"error: {words[-1]}: ")
     assert re.search(rf"SystemExit: 3 \(.*end\w+\.py:{line}\)$", said)
-    assert not (tmp_path / "outputs").exists()
+    assert not (here / "outputs").exists()
 
 
 def test_a_part_that_ends_the_program_in_training_fails_the_run(compose_recipe):

@@ -15,9 +15,8 @@ RECIPE = "data:\n  name: digits\nepochs: 3\nfacts:\n  outputs: 10\n"
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(here):
     """A run of two points that has ended."""
-    monkeypatch.chdir(tmp_path)
     with closing(record.create("outputs", "run", {"overrides": []}, RECIPE)) as kept:
         kept.append(1, 1.0, {"val/loss": 0.5})
         kept.append(2, 2.0, {"val/loss": 0.25})
@@ -150,9 +149,8 @@ def test_the_last_says_which_newer_ones_it_passes_over(run, caplog):
         record.find("outputs", "9999")
 
 
-def test_arrays_that_are_needed_are_named_where_they_are_damaged(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "predictions.npz"
+def test_arrays_that_are_needed_are_named_where_they_are_damaged(here):
+    path = here / "predictions.npz"
     record.write_arrays(path, row=np.arange(50))
     whole = path.read_bytes()
     assert record.the_arrays(path)["row"].tolist() == list(range(50))

@@ -99,10 +99,9 @@ def test_an_objective_of_another_task_is_said_before_training(sweep, capsys):
     assert not Path("outputs/runs").exists()
 
 
-def test_a_metric_of_ones_own_is_searched_by_its_own_word(tmp_path, monkeypatch, capsys):
+def test_a_metric_of_ones_own_is_searched_by_its_own_word(here, monkeypatch, capsys):
     """Reports know no code of the user's: the record says that lower is better."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(here))
     Path("owncosts.py").write_text(
         "from dlrun.metric import mean, metric\n\n"
         "@metric(False, of_sums=mean, label='cost of errors')\n"
@@ -115,7 +114,7 @@ def test_a_metric_of_ones_own_is_searched_by_its_own_word(tmp_path, monkeypatch,
     words = ["--config-dir", "mine", "-m", RATES, "metric=[cost]", "sweep.objective=val/cost"]
     assert main([*words, "tracking=none", "threads=1", "epochs=1"]) == 0
     shown = capsys.readouterr().out
-    found = read(directory(tmp_path))
+    found = read(directory(here))
     assert not found.maximize
     first, second = (point.mean for point in found.ranked)
     assert first < second

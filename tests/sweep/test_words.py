@@ -190,9 +190,8 @@ def test_a_stage_with_nothing_left_to_search_is_one_point(sweep, tmp_path, capsy
     assert len(record.all_runs(tmp_path / "outputs")) == count
 
 
-def test_what_a_file_searches_of_an_option_goes_with_it(tmp_path, monkeypatch, sweep, capsys):
-    monkeypatch.chdir(tmp_path)
-    file = tmp_path / "mine" / "experiment" / "few.yaml"
+def test_what_a_file_searches_of_an_option_goes_with_it(here, sweep, capsys):
+    file = here / "mine" / "experiment" / "few.yaml"
     file.parent.mkdir(parents=True)
     file.write_text(
         f"{GLOBAL}defaults:\n  - override /regularization: [l2]\nsweep:\n  params:\n"

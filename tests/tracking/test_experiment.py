@@ -21,15 +21,14 @@ def experiments(uri):
 
 
 @pytest.mark.proof
-def test_a_name_that_is_typed_comes_first_then_the_variable(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    uri = f"sqlite:///{tmp_path}/outputs/mlflow.db"
+def test_a_name_that_is_typed_comes_first_then_the_variable(here, monkeypatch):
+    uri = f"sqlite:///{here}/outputs/mlflow.db"
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "from the shell")
     assert main([*QUICK]) == 0
     assert main([*QUICK, "tracking.experiment=typed"]) == 0
-    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (here / "mine" / "experiment").mkdir(parents=True)
     text = "# @package _global_\n# Mine\ntracking:\n  experiment: in a file\n"
-    (tmp_path / "mine" / "experiment" / "own.yaml").write_text(text)
+    (here / "mine" / "experiment" / "own.yaml").write_text(text)
     assert main([*QUICK, "--config-dir", "mine", "experiment=own"]) == 0
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
     assert main([*QUICK]) == 0
@@ -46,9 +45,8 @@ def test_a_name_that_is_typed_comes_first_then_the_variable(tmp_path, monkeypatc
     assert experiments(uri)["moved"] == [plain]
 
 
-def test_a_sweep_goes_where_the_variable_says(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_sweep_goes_where_the_variable_says(here, monkeypatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "rates")
     assert main(["-m", "epochs=2 steps", "threads=1", "tracking.model=false", "seed=0,1"]) == 0
-    [(name, runs)] = experiments(f"sqlite:///{tmp_path}/outputs/mlflow.db").items()
+    [(name, runs)] = experiments(f"sqlite:///{here}/outputs/mlflow.db").items()
     assert (name, len(runs)) == ("rates", 3)

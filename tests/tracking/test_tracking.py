@@ -12,9 +12,8 @@ from dlrun import tracking
 from dlrun.errors import Mistake
 
 
-def test_by_default_a_database_in_the_outputs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert tracking.resolve_uri(None, "outputs") == f"sqlite:///{tmp_path}/outputs/mlflow.db"
+def test_by_default_a_database_in_the_outputs(here):
+    assert tracking.resolve_uri(None, "outputs") == f"sqlite:///{here}/outputs/mlflow.db"
 
 
 def test_the_option_wins_over_the_variable_and_that_over_the_default(monkeypatch):
@@ -23,12 +22,11 @@ def test_the_option_wins_over_the_variable_and_that_over_the_default(monkeypatch
     assert tracking.resolve_uri("https://b", "o") == "https://b"
 
 
-def test_paths_of_sqlite_become_absolute(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert tracking.resolve_uri("sqlite:///x.db", "o") == f"sqlite:///{tmp_path}/x.db"
-    there = f"sqlite:///{tmp_path}/not/yet/x.db"
+def test_paths_of_sqlite_become_absolute(here):
+    assert tracking.resolve_uri("sqlite:///x.db", "o") == f"sqlite:///{here}/x.db"
+    there = f"sqlite:///{here}/not/yet/x.db"
     assert tracking.resolve_uri(there, "o") == there
-    assert not list(tmp_path.iterdir())
+    assert not list(here.iterdir())
     assert tracking.sqlite_path("sqlite:////x/y.db") == Path("/x/y.db")
     assert tracking.sqlite_path("http://a") is None
 

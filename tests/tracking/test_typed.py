@@ -196,14 +196,13 @@ def points(run):
 
 
 @pytest.fixture
-def training(tmp_path, monkeypatch):
+def training(here):
     """A command that trains for long, and the run that it is delivering to outputs/mlflow.db."""
-    monkeypatch.chdir(tmp_path)
     words = ["epochs=100000", "log_every='5 steps'", "threads=1", "tracking.checkpoints=false"]
     trainer = subprocess.Popen([sys.executable, "-m", "dlrun", *words])
     try:
         for _ in range(1200):
-            cursors = list(tmp_path.glob("outputs/runs/*/tracking.json"))
+            cursors = list(here.glob("outputs/runs/*/tracking.json"))
             if cursors and json.loads(cursors[0].read_text()).get("delivered"):
                 break
             time.sleep(0.1)

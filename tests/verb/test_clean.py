@@ -17,9 +17,8 @@ def with_checkpoint(directory, size=1000):
 
 
 @pytest.fixture
-def several(tmp_path, monkeypatch):
+def several(here):
     """Records by their names, each with a checkpoint of 1 kB."""
-    monkeypatch.chdir(tmp_path)
     found = {}
     for number, name in enumerate(["old", "mine", "one", "two", "part", "last"]):
         words = ["name=mine"] if name == "mine" else []
@@ -101,8 +100,7 @@ def test_what_runs_stays(several):
 
 
 @pytest.mark.proof
-def test_the_best_of_a_sweep_stays_and_a_cleaned_run_begins_nothing(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_best_of_a_sweep_stays_and_a_cleaned_run_begins_nothing(here, capsys):
     assert main(["-m", "optimizer.lr=0.1,1e-5", *SHORT]) == 0
     best, other = record.all_runs("outputs")
     assert main(["epochs='1 steps'", "tracking=none", "preflight=off"]) == 0

@@ -168,8 +168,7 @@ def trained(*words):
     return record.find("outputs", "last").name
 
 
-def test_other_content_under_the_same_name_is_other_data(runs, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_other_content_under_the_same_name_is_other_data(runs, capsys, here):
     ids = []
     for seed in (0, 1):
         write_houses("houses.csv", 60, seed=seed)
@@ -179,8 +178,7 @@ def test_other_content_under_the_same_name_is_other_data(runs, capsys, tmp_path,
     assert "its data, houses, are not those of the first" in capsys.readouterr().out
 
 
-def test_the_same_samples_seen_otherwise_are_compared_one_by_one(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_same_samples_seen_otherwise_are_compared_one_by_one(capsys, here):
     write_houses("houses.csv", 60)
     words = ("data=arrays", "data.path=houses.csv", "data.target=price")
     ids = [trained(*words, f"data.features={each}") for each in ("[rooms]", "[rooms,area]")]
@@ -190,24 +188,21 @@ def test_the_same_samples_seen_otherwise_are_compared_one_by_one(capsys, tmp_pat
     assert told[1] is None or not told[1]["paired"]
 
 
-def test_other_splits_of_the_same_data_are_compared_without_pairs(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_other_splits_of_the_same_data_are_compared_without_pairs(capsys, here):
     write_houses("houses.csv", 60)
     words = ("data=arrays", "data.path=houses.csv", "data.target=price")
     [told] = compared(capsys, trained(*words), trained(*words, "data.split_seed=1"))["differences"]
     assert not told["paired"]
 
 
-def test_a_long_name_is_cut_in_the_head_of_its_column(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_long_name_is_cut_in_the_head_of_its_column(capsys, here):
     long = ["model.hidden=[8,8,8]", "optimizer.lr=0.001", "batch_size=33", "clip_norm=1"]
     ids = [trained(f"name={'x' * 99}"), trained(*long, "schedule=constant")]
     names = [each["name"] for each in compared(capsys, *ids)["runs"]]
     assert names == [f"{'x' * 20}…{'x' * 14}", "model.hidden=[8,8,8] optimizer.lr=0.001 and 4 more"]
 
 
-def test_one_run_alone_has_nothing_to_be_compared_with(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_one_run_alone_has_nothing_to_be_compared_with(here, capsys):
     for there in ("are none", "is 1"):
         assert main(["compare"]) == 2
         assert f"compare needs two runs; there {there} in outputs" in capsys.readouterr().err

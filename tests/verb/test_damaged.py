@@ -35,8 +35,7 @@ def kept(name):
 
 
 @pytest.fixture
-def runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def runs(here):
     np.save("x.npy", np.zeros((1, 1, 8, 8), np.uint8))
     return kept("one"), kept("other")
 

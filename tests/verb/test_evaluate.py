@@ -42,10 +42,7 @@ def test_the_test_split_gives_what_training_recorded(name, runs, capsys):
         (["procedure=bagging", "procedure.models=2"], "val", "of val"),
     ],
 )
-def test_a_run_of_a_procedure_says_which_samples_it_has(
-    words, split, said, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
+def test_a_run_of_a_procedure_says_which_samples_it_has(words, split, said, here, capsys):
     assert main([*words, "model.hidden=[4]", *SHORT]) == 0
     runs = [run for run in record.all_runs("outputs") if (run / "checkpoints").is_dir()]
     member = runs[0].name
@@ -63,8 +60,7 @@ def test_a_run_of_a_procedure_says_which_samples_it_has(
     assert f"did you mean split={split}?" in capsys.readouterr().err
 
 
-def test_a_split_that_is_held_back_can_be_measured(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_a_split_that_is_held_back_can_be_measured(here, capsys):
     assert main(["data.train_dev=10%", "model.hidden=[4]", *SHORT]) == 0
     values = record.last_values(record.read_points(record.find("outputs", "last")))
     found = evaluated(capsys, "last", "split=train_dev")
@@ -126,8 +122,7 @@ def test_a_run_that_may_not_be_written_is_measured_and_not_told(runs, read_only,
     assert record.read_json(run / "run.json") == before
 
 
-def test_the_second_recipe_that_is_measured_is_told_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_second_recipe_that_is_measured_is_told_so(here, capsys):
     said = "recipes have been measured on this test split"
     short = ("epochs='1 steps'", "tracking=none", "preflight=off")
     assert main([*short]) == 0
@@ -190,10 +185,9 @@ class Tagged(torch.utils.data.Dataset):
 """
 
 
-def test_labels_of_other_data_are_matched_by_name(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "tagged.py").write_text(TAGGED)
+def test_labels_of_other_data_are_matched_by_name(here, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(here))
+    (here / "tagged.py").write_text(TAGGED)
     words = ["data=custom", "data._target_=tagged.Tagged", "+data.names=red_old"]
     assert main([*SHORT, *words]) == 0
     found = evaluated(capsys, "data.names=old_red")["classes"]
@@ -311,8 +305,7 @@ def test_the_run_s_own_data_are_recognized(runs, capsys):
 
 
 @pytest.mark.proof
-def test_changed_data_are_not_called_the_run_s_own(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_changed_data_are_not_called_the_run_s_own(here, capsys):
     write_houses("houses.csv", 120)
     words = ["data=arrays", "data.path=houses.csv", "data.target=price", "model.hidden=[4]"]
     assert main([*words, *SHORT]) == 0
@@ -339,8 +332,7 @@ def test_changed_data_are_not_called_the_run_s_own(tmp_path, monkeypatch, capsys
 
 
 @pytest.mark.proof
-def test_an_autoencoder_has_its_loss_alone(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_an_autoencoder_has_its_loss_alone(here, capsys):
     assert main(["model=autoencoder", "loss=mse", *SHORT]) == 0
     [run] = record.all_runs("outputs")
     found = evaluated(capsys)

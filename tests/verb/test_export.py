@@ -61,8 +61,7 @@ def test_onnx(name, runs, capsys):
 
 
 @pytest.mark.proof
-def test_of_a_table_with_texts_the_column_step_stands_beside(runs, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_of_a_table_with_texts_the_column_step_stands_beside(runs, here, capsys):
     draw = np.random.default_rng(0)
     town, rooms = draw.choice(["Bonn", "Trier", ""], 90), draw.integers(1, 9, 90)
     lines = [f"{t},{r or ''},{r * 5.5 + len(t)}" for t, r in zip(town, rooms, strict=True)]
@@ -87,9 +86,8 @@ def test_of_a_table_with_texts_the_column_step_stands_beside(runs, tmp_path, mon
             assert json.loads(found) == pytest.approx(module(x)[:, 0].tolist(), rel=1e-5)
 
 
-def test_what_a_program_gives_is_said_of_every_kind_of_targets(tmp_path, monkeypatch, capsys):
+def test_what_a_program_gives_is_said_of_every_kind_of_targets(here, capsys):
     """With loss=bce it gives logits, whether the targets are labels, shares or the input."""
-    monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)
     x, p = draw.normal(size=(40, 3)).astype("float32"), draw.uniform(size=(40, 2))
     np.savez("labels.npz", x=x, y=(p > 0.5).astype("float32"))

@@ -24,8 +24,7 @@ def keep(outputs, name, started, value=None, **info):
 
 
 @pytest.fixture
-def three(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def three(here):
     return [
         keep("outputs", name, n, value)
         for n, (name, value) in enumerate([("bad", 0.25), ("good", 0.75), ("none", None)])
@@ -96,8 +95,7 @@ def test_a_narrow_terminal_shows_whole_ids(columns, left_out, three, monkeypatch
     assert (told in " ".join(out.split())) == bool(left_out)
 
 
-def test_no_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_no_runs(here, capsys):
     assert main(["list"]) == 0
     assert "no runs in outputs/runs" in capsys.readouterr().out
 

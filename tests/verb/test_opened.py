@@ -39,8 +39,7 @@ def answers(run, split):
 
 
 @pytest.mark.parametrize("recipe", in_suite([*RECIPES[1:3], *RECIPES[-2:]], RECIPES))
-def test_it_says_what_the_trained_run_said(recipe, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_it_says_what_the_trained_run_said(recipe, here):
     assert main(words(recipe)) == 0
     [directory] = record.all_runs("outputs")
     with opened(Asked("evaluate")) as made:
@@ -51,8 +50,7 @@ def test_it_says_what_the_trained_run_said(recipe, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "show", "predict", "export"])
-def test_whoever_only_reads_a_checkpoint_names_a_damaged_one(verb, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_whoever_only_reads_a_checkpoint_names_a_damaged_one(verb, here, capsys):
     assert main(words("")) == 0
     [run] = record.all_runs("outputs")
     for name in ("last.pt", "previous.pt"):

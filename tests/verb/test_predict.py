@@ -55,9 +55,8 @@ class Net(nn.Sequential):
 """
 
 
-def test_a_norm_over_the_batch_is_asked_for_no_sample_alone(tmp_path, monkeypatch, capsys):
+def test_a_norm_over_the_batch_is_asked_for_no_sample_alone(here, capsys):
     """A lone last row joins the others, of its own table or of another; else it is refused."""
-    monkeypatch.chdir(tmp_path)
     Path("normed.py").write_text(NORMED)
     write_houses("houses.csv", 120)
     write_houses("one.csv", 1)
@@ -75,21 +74,20 @@ def test_a_norm_over_the_batch_is_asked_for_no_sample_alone(tmp_path, monkeypatc
         assert said.endswith("name two or more at once")
 
 
-def test_one_logit_is_two_classes_to_all_who_ask(tmp_path, monkeypatch, capsys):
+def test_one_logit_is_two_classes_to_all_who_ask(here, capsys):
     """The model has one output; predict, evaluate, metrics and the MLflow model see two classes."""
-    monkeypatch.chdir(tmp_path)
     words = ["data.classes=[3,8]", "loss=bce", "loss.one_logit=true", "metric=[auroc,macro_f1]"]
     assert main([*words, "regularization=[target_noise]", "model=linear", *SHORT]) == 0
     with opened(Asked("predict"), "last") as made:
         x, y = (each[made.data.test.rows] for each in (made.data.test.x, made.data.test.y.numpy()))
         assert [tuple(p.shape) for p in made.run.model.parameters()] == [(1, 64), (1,)]
-        train.export(made.run, SimpleNamespace(directory=tmp_path), 1)
+        train.export(made.run, SimpleNamespace(directory=here), 1)
     np.savez("test.npz", x=x.numpy())
     rows = predicted(capsys, "last", "test.npz")
     p = numbers(rows, "p_")
     assert p.sum(1) == pytest.approx(1)
     assert [row["prediction"] for row in rows] == ["38"[int(one > 0.5)] for one in p[:, 1]]
-    logits = mlflow.pytorch.load_model(str(tmp_path / "model"))(x)
+    logits = mlflow.pytorch.load_model(str(here / "model"))(x)
     assert p == pytest.approx(logits.softmax(1).detach().numpy(), abs=1e-5)
     assert p[:, 1] == pytest.approx(logits[:, 1].sigmoid().detach().numpy(), abs=1e-5)
     values = evaluated(capsys, "last")["values"]
@@ -136,8 +134,7 @@ def test_photos_keep_their_names_and_bad_ones_are_named(runs, capsys, tmp_path):
     assert not list(tmp_path.glob(".*.part"))
 
 
-def test_images_beyond_the_scale_of_the_run_are_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_images_beyond_the_scale_of_the_run_are_named(here, capsys):
     draw = np.random.default_rng(0)
     for kind, most in (("a", 2000), ("b", 4095)):
         Path("photos", kind).mkdir(parents=True)
@@ -173,8 +170,7 @@ def test_parquet_has_the_same(runs, capsys, tmp_path):
     assert found.filter(like="p_").to_numpy() == pytest.approx(numbers(rows, "p_"), abs=1e-8)
 
 
-def test_samples_that_are_no_numbers_are_named(runs, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_samples_that_are_no_numbers_are_named(runs, capsys, here):
     x = np.linspace(0, 1, 60, dtype=np.float32).reshape(20, 3)
     np.savez("train.npz", x=x, y=x.sum(1))
     assert main(["data=arrays", "data.path=train.npz", *SHORT, "batch_size=4"]) == 0
@@ -186,8 +182,7 @@ def test_samples_that_are_no_numbers_are_named(runs, capsys, tmp_path, monkeypat
 
 
 @pytest.mark.proof
-def test_an_autoencoder_says_how_well_it_gives_a_sample_back(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_an_autoencoder_says_how_well_it_gives_a_sample_back(here, capsys):
     assert main(["model=autoencoder", "loss=mse", *SHORT]) == 0
     with opened(Asked("evaluate")) as made:
         rows = made.data.test.rows.numpy()
@@ -197,8 +192,7 @@ def test_an_autoencoder_says_how_well_it_gives_a_sample_back(tmp_path, monkeypat
 
 
 @pytest.mark.proof
-def test_views_are_averaged_as_the_recipe_says(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_views_are_averaged_as_the_recipe_says(here, capsys):
     assert main(["test_augmentation=flip", *SHORT]) == 0
     with opened(Asked("evaluate")) as made:
         test = made.data.test
@@ -402,8 +396,7 @@ def test_an_array_without_samples_is_refused(runs, tmp_path, capsys):
     assert "none.npy: it holds no samples" in capsys.readouterr().err
 
 
-def test_several_targets_keep_their_names(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_several_targets_keep_their_names(here, capsys):
     write_photos("photos", 20)
     files = [f"photos/{kind}/{number}.png" for kind in ("dark", "light") for number in range(20)]
     rows = [f"{file},{'light' in file:d},{k % 2},{k / 7},{k / 3}" for k, file in enumerate(files)]
@@ -418,10 +411,7 @@ def test_several_targets_keep_their_names(tmp_path, monkeypatch, capsys):
         assert list(predicted(capsys, "last", "photos/dark")[0]) == ["file", *names]
 
 
-def test_shares_are_predicted_as_numbers_though_the_loss_has_a_sigmoid(
-    tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
+def test_shares_are_predicted_as_numbers_though_the_loss_has_a_sigmoid(here, capsys):
     draw = np.random.default_rng(0)
     x, y = draw.normal(size=(40, 3)), draw.uniform(size=(40, 2))
     np.savez("shares.npz", x=x.astype("float32"), y=y.astype("float32"))

@@ -56,8 +56,7 @@ def test_it_says_again_what_training_has_kept(runs):
         assert np.array_equal(values, found[name])
 
 
-def test_what_it_draws_goes_to_mlflow(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_what_it_draws_goes_to_mlflow(here):
     assert main([*SHORT, "tracking=mlflow"]) == 0
     assert main(["show"]) == 0
     [run] = record.all_runs("outputs")
@@ -76,8 +75,7 @@ def test_what_it_draws_goes_to_mlflow(tmp_path, monkeypatch):
     ],
     ids=["sweep", "members"],
 )
-def test_of_a_run_that_ended_without_a_verdict_it_makes_one(words, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_of_a_run_that_ended_without_a_verdict_it_makes_one(words, here, capsys):
     assert main([*words, "epochs=8", "tracking=none", "threads=1"]) == 0
     trained = [run for run in record.all_runs("outputs") if (run / "checkpoints").exists()]
     alone = next(run for run in trained if not record.findings_of(run))
@@ -95,8 +93,7 @@ def test_of_a_run_that_ended_without_a_verdict_it_makes_one(words, tmp_path, mon
     assert found.text not in capsys.readouterr().err  # it is known
 
 
-def test_without_checks_it_makes_no_verdict(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_without_checks_it_makes_no_verdict(here, capsys):
     assert main([*SHORT, "optimizer.lr=1e-5"]) == 0
     capsys.readouterr()
     assert main(["show"]) == 0
@@ -123,10 +120,9 @@ def test_what_cannot_be_shown(runs, capsys):
         assert said in capsys.readouterr().err
 
 
-def test_a_path_with_an_equals_sign_is_no_setting(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_a_path_with_an_equals_sign_is_no_setting(here, capsys):
     with closing(record.create("o=u", "", {}, "epochs: 1\n")) as made:
-        run = made.directory.relative_to(tmp_path)
+        run = made.directory.relative_to(here)
     assert main(["list", f"./{run}"]) == 0
     assert run.name in capsys.readouterr().out
     assert main(["list", str(run)]) == 2

@@ -44,13 +44,12 @@ def test_splits_by_other_names(tmp_path, train, val, test):
     }
 
 
-def test_a_typed_command_trains_on_the_training_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_typed_command_trains_on_the_training_folder(here):
     layout = {"training/a": 6, "training/b": 6, "testing/a": 2, "testing/b": 2}
-    make_folder(tmp_path / "photos", layout)
+    make_folder(here / "photos", layout)
     words = ["data=imagefolder", "data.root=photos", "epochs=1 steps", "tracking=none", "threads=1"]
     assert main(words) == 0
-    (run,) = (tmp_path / "outputs" / "runs").iterdir()
+    (run,) = (here / "outputs" / "runs").iterdir()
     data = json.loads((run / "run.json").read_text())["data"]
     assert data["classes"] == ["a", "b"]
     assert data["samples"]["test"] == 4

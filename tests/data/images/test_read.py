@@ -531,12 +531,11 @@ def latest(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow, of itself
 @pytest.mark.parametrize(("largest", "depth"), sparsely([(200, 8), (4000, 12)], 2))
-def test_the_saved_model_scales_raw_images_as_training_did(tmp_path, monkeypatch, largest, depth):
-    monkeypatch.chdir(tmp_path)
-    made = make_deep(tmp_path / "photos", largest, ("train/a", "train/b"))
-    tests = make_deep(tmp_path / "photos", largest + 3000, ("test/a", "test/b"))
+def test_the_saved_model_scales_raw_images_as_training_did(here, largest, depth):
+    made = make_deep(here / "photos", largest, ("train/a", "train/b"))
+    tests = make_deep(here / "photos", largest + 3000, ("test/a", "test/b"))
     assert main([*TYPED, "data.val=0", "tracking.uri=sqlite:///mlflow.db"]) == 0
-    folder = latest(tmp_path) / "model"
+    folder = latest(here) / "model"
     about = mlflow.models.get_model_info(str(folder))
     (asked,) = about.signature.inputs.inputs
     assert (asked.type, asked.shape) == (np.dtype("uint16"), (-1, 1, 6, 8))
@@ -548,7 +547,7 @@ def test_the_saved_model_scales_raw_images_as_training_did(tmp_path, monkeypatch
     served = mlflow.pyfunc.load_model(str(folder)).predict(raw)
     np.testing.assert_allclose(said.numpy(), served, rtol=1e-5, atol=1e-6)
     # The same network by hand: standardized by the training split, then the weights.
-    state = torch.load(latest(tmp_path) / "checkpoints" / "best.pt", weights_only=False)
+    state = torch.load(latest(here) / "checkpoints" / "best.pt", weights_only=False)
     weights = list(find_weights(state).values())
     x = torch.from_numpy(raw.clip(0, 2**depth - 1) / (2**depth - 1))
     train = x[: len(made)]
@@ -573,15 +572,14 @@ def find_weights(state):
     return {}
 
 
-def test_the_record_says_how_images_were_read_and_resume_reads_them_alike(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    make_deep(tmp_path / "photos", 4000, ("train/a", "train/b"), shape=(12, 20))
+def test_the_record_says_how_images_were_read_and_resume_reads_them_alike(here):
+    make_deep(here / "photos", 4000, ("train/a", "train/b"), shape=(12, 20))
     words = [*TYPED, "data.size=8", "data.resize=pad", "data.background=black", "tracking=none"]
     assert main(words) == 0
-    recipe = (latest(tmp_path) / "recipe.yaml").read_text()
+    recipe = (latest(here) / "recipe.yaml").read_text()
     assert "resize: pad" in recipe
     assert "background: black" in recipe
-    read = json.loads((latest(tmp_path) / "run.json").read_text())["data"]["reading"]
+    read = json.loads((latest(here) / "run.json").read_text())["data"]["reading"]
     assert read == {
         "size": [8, 8],
         "background": "black",
@@ -589,16 +587,15 @@ def test_the_record_says_how_images_were_read_and_resume_reads_them_alike(tmp_pa
         "resize": "pad",
         "depth": 12,
     }
-    before = json.loads((latest(tmp_path) / "run.json").read_text())["data"]["digest"]
+    before = json.loads((latest(here) / "run.json").read_text())["data"]["digest"]
     assert main(["resume=last", "epochs=3 steps"]) == 0
-    assert json.loads((latest(tmp_path) / "run.json").read_text())["data"]["digest"] == before
+    assert json.loads((latest(here) / "run.json").read_text())["data"]["digest"] == before
 
 
-def test_a_resumed_run_keeps_the_scale_that_it_was_trained_with(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    make_deep(tmp_path / "photos", 4000, ("train/a", "train/b"))
+def test_a_resumed_run_keeps_the_scale_that_it_was_trained_with(here, capsys):
+    make_deep(here / "photos", 4000, ("train/a", "train/b"))
     assert main([*TYPED, "tracking=none"]) == 0
-    save(tmp_path / "photos" / "train" / "a" / "new.tif", deep(7, 60000))
+    save(here / "photos" / "train" / "a" / "new.tif", deep(7, 60000))
     assert main(["resume=last", "epochs=3 steps"]) == 2
     shown = capsys.readouterr().err
     assert "data.depth=null: the run was trained on images of 12 bits" in shown
@@ -619,19 +616,17 @@ def test_a_resumed_run_keeps_the_scale_that_it_was_trained_with(tmp_path, monkey
         ("data.bit_depth=12", "data.bit_depth=12", "data.depth=12"),
     ],
 )
-def test_wrong_settings(tmp_path, monkeypatch, capsys, words, what, right):
-    monkeypatch.chdir(tmp_path)
-    make_folder(tmp_path / "photos", {"a": 2, "b": 2})
+def test_wrong_settings(here, capsys, words, what, right):
+    make_folder(here / "photos", {"a": 2, "b": 2})
     assert main([*TYPED, "tracking=none", *words.split()]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith("error: ")
     assert what in shown
     assert right in shown
-    assert not (tmp_path / "outputs").exists()
+    assert not (here / "outputs").exists()
 
 
-def test_deep_images_are_augmented_and_trained_on(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    make_deep(tmp_path / "photos", 4000, ("train/a", "train/b", "test/a", "test/b"))
+def test_deep_images_are_augmented_and_trained_on(here):
+    make_deep(here / "photos", 4000, ("train/a", "train/b", "test/a", "test/b"))
     words = ["augmentation=[rotate,color_jitter,cutout,flip]", "test_augmentation=flip"]
     assert main([*TYPED, *words, "tracking=none"]) == 0
