@@ -1,5 +1,6 @@
 """Comparing what two runs left, bit for bit."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +18,14 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
     else:
         same = a == b
     return [] if same else [where]
+
+
+def timeless(points: Iterable[Mapping[str, Any]]) -> list[tuple[int, dict[str, float]]]:
+    """Of each point its step and its values, without what the clock says."""
+    return [
+        (point["step"], {k: v for k, v in point["values"].items() if not k.startswith("time/")})
+        for point in points
+    ]
 
 
 def without_clock(state: dict[str, Any]) -> dict[str, Any]:

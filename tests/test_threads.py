@@ -15,6 +15,7 @@ from dlrun.__main__ import main, wait_briefly
 from dlrun.engine import device
 from dlrun.engine.device import worthwhile
 from dlrun.stack import StackedStep, worth
+from tests.states import timeless
 
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 SHORT = ("tracking=none", "epochs='2 steps'", "test=false")
@@ -35,11 +36,7 @@ def threads(here: Path) -> int:
 
 def points(here: Path) -> list[object]:
     """What the runs have recorded, without the clock."""
-    return [
-        {key: value for key, value in point["values"].items() if not key.startswith("time/")}
-        for run in record.all_runs(here / "outputs")
-        for point in record.read_points(run)
-    ]
+    return [timeless(record.read_points(run)) for run in record.all_runs(here / "outputs")]
 
 
 def claim(here: Path, count: object) -> None:

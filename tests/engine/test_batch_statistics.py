@@ -25,7 +25,7 @@ from dlrun.recipe import build
 from dlrun.regularization import Regularizer
 from dlrun.regularization.stochastic_depth import DropBranch
 from tests.conftest import Recipe, Trained, Watcher
-from tests.states import differences, without_clock
+from tests.states import differences, timeless, without_clock
 
 Train = Callable[..., Trained]
 
@@ -236,13 +236,11 @@ def test_a_run_that_went_on_is_a_whole_one(
         else:
             state = begin(run, kept)
         standing = train(run, state, kept, Watcher()).runs[0]
-        timeless = [
-            {k: v for k, v in point["values"].items() if not k.startswith("time/")}
-            for point in kept.points()
-        ]
         folder = kept.directory / "checkpoints"
         states = [checkpoint.read(folder / file) for file in ("best.pt", "last.pt")]
-        found.append([timeless, states[0], without_clock(states[1]), standing.best_score])
+        found.append(
+            [timeless(kept.points()), states[0], without_clock(states[1]), standing.best_score]
+        )
         kept.close()
     assert differences(*found) == []
 

@@ -19,7 +19,7 @@ from dlrun.loss import Loss
 from dlrun.recipe import build
 from dlrun.schedule import Fixed
 from tests.conftest import Recipe, Trained, Watcher
-from tests.states import differences
+from tests.states import differences, timeless
 
 Train = Callable[..., Trained]
 
@@ -130,14 +130,6 @@ def test_no_point_is_there_twice_and_the_clock_goes_on(
     assert 0 < clock[0] < clock[1] < back.values("time/elapsed")[-1]
 
 
-def shown(points: list[dict[str, Any]]) -> list[Any]:
-    """Of each point its step and its values, without what the clock says."""
-    return [
-        (point["step"], {k: v for k, v in point["values"].items() if k[:5] != "time/"})
-        for point in points
-    ]
-
-
 def test_killed_after_a_return_it_goes_on_with_the_smaller_rate(
     train_recipe: Train,
     compose_recipe: Recipe,
@@ -168,7 +160,7 @@ def test_killed_after_a_return_it_goes_on_with_the_smaller_rate(
     loop.train(run, state, kept, Watcher())
     kept.close()
     assert not caplog.messages
-    assert shown(kept.points()) == shown(whole.points)
+    assert timeless(kept.points()) == timeless(whole.points)
 
 
 def test_it_gives_up_in_the_end(train_recipe: Train) -> None:

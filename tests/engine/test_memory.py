@@ -17,7 +17,7 @@ from dlrun.engine.state import begin
 from dlrun.engine.train import train
 from dlrun.recipe import build
 from tests.conftest import Watcher
-from tests.states import differences, without_clock
+from tests.states import differences, timeless, without_clock
 
 SHORT = ("epochs='9 steps'", "validate_every='3 steps'", "log_every='3 steps'")
 SHORT += ("checkpoint_every='2 steps'",)
@@ -128,9 +128,9 @@ def _recipe(compose_recipe, groups, **model):
 def _result(kept):
     """The points without the clock, and the last checkpoint."""
     lines = (kept.directory / "metrics.jsonl").read_text().splitlines()
-    points = [json.loads(line)["values"] for line in lines]
-    points = [{k: v for k, v in each.items() if not k.startswith("time/")} for each in points]
-    return points, without_clock(checkpoint.read(kept.directory / "checkpoints" / "last.pt"))
+    return timeless(map(json.loads, lines)), without_clock(
+        checkpoint.read(kept.directory / "checkpoints" / "last.pt")
+    )
 
 
 @pytest.mark.parametrize("group", list(OWN))

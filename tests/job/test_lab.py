@@ -16,7 +16,7 @@ from dlrun.engine import checkpoint
 from dlrun.errors import Failure
 from tests.conftest import in_suite
 from tests.job.thirds import parts
-from tests.states import differences, without_clock
+from tests.states import differences, timeless, without_clock
 
 TARGET = "procedure._target_=tests.job.thirds.train_thirds"
 COMMON = ("tracking=none", "threads=1", "epochs=3", "checkpoint_every='7 steps'")
@@ -35,10 +35,7 @@ def parent(outputs="outputs"):
 
 def results(run):
     """The points without the clock, the last state, the best weights."""
-    points = [
-        {k: v for k, v in point["values"].items() if not k.startswith("time/")}
-        for point in record.read_points(run)
-    ]
+    points = timeless(record.read_points(run))
     states = [checkpoint.read(run / "checkpoints" / f"{name}.pt") for name in ("last", "best")]
     return points, without_clock(states[0]), states[1]
 

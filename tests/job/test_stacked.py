@@ -9,6 +9,7 @@ import pytest
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.stack import StackedStep, worth
+from tests.states import timeless
 
 COMMON = ("tracking=none", "threads=1", "epochs=3", "data.samples=25%")
 THIRDS = "procedure._target_=tests.job.thirds.train_thirds"
@@ -24,14 +25,7 @@ def found(where):
     """The procedure's outcome and its runs' points, without the clock."""
     infos = {run: record.read_json(run / "run.json") for run in record.all_runs(where / "outputs")}
     [own] = [run for run, info in infos.items() if info.get("kind") == "procedure"]
-    points = {
-        infos[run]["name"]: [
-            (point["step"], {k: v for k, v in point["values"].items() if k[:5] != "time/"})
-            for point in record.read_points(run)
-        ]
-        for run in infos
-        if run != own
-    }
+    points = {infos[run]["name"]: timeless(record.read_points(run)) for run in infos if run != own}
     return infos[own], points
 
 

@@ -10,6 +10,7 @@ from dlrun import record
 from dlrun.stack import StackedStep, worth
 from dlrun.sweep import claims
 from tests.conftest import in_suite
+from tests.states import timeless
 from tests.sweep.typed import directory, points, start, table
 
 SHORT = ("data.samples=20%", "epochs=3", "sweep.export=none")
@@ -203,7 +204,7 @@ def test_interrupted_and_typed_again_it_goes_on_exactly(sweep, tmp_path, monkeyp
     assert table(tmp_path / "halves") == table(tmp_path / "whole")
     found = [record.all_runs(tmp_path / way / "outputs") for way in ("whole", "halves")]
     for one, other in zip(*found, strict=True):
-        assert _timeless(one) == _timeless(other)
+        assert timeless(record.read_points(one)) == timeless(record.read_points(other))
 
 
 def test_a_sibling_can_be_resumed_alone_and_says_so(sweep, tmp_path, capsys):
@@ -257,13 +258,6 @@ def test_killed_at_any_moment_it_ends_as_a_whole_one(tmp_path):
 def _written(folder):
     found = (folder / "outputs").glob("runs/*/metrics.jsonl")
     return sum(path.stat().st_size for path in found)
-
-
-def _timeless(run):
-    return [
-        {key: value for key, value in point["values"].items() if not key.startswith("time/")}
-        for point in record.read_points(run)
-    ]
 
 
 @pytest.mark.parametrize("rates", ["0,0.2", "0.2,0"])
