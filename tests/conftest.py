@@ -55,6 +55,11 @@ def sparsely(rows: Iterable[Any], every: int, names: int = 2) -> list[Any]:
     return [row if place % every == 0 else for_proofs(row) for place, row in enumerate(rows)]
 
 
+def seeded(seed: int = 0) -> torch.Generator:
+    """Random numbers, the same ones each time."""
+    return torch.Generator().manual_seed(seed)
+
+
 @pytest.fixture(autouse=True)
 def _torch_as_it_was():
     """One thread, as small networks are fastest; what a recipe sets ends with its test."""

@@ -10,10 +10,7 @@ from torchvision.transforms.v2 import functional as tv
 from dlrun.augmentation import compose
 from dlrun.augmentation.color import GREY, ColorJitter, Photometric, recolor
 from dlrun.errors import Mistake
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from tests.conftest import seeded
 
 
 def images(n: int = 8, channels: int = 3) -> torch.Tensor:

@@ -14,12 +14,9 @@ from torchvision.transforms.v2 import functional as tv
 from dlrun.augmentation import compose, geometric
 from dlrun.augmentation.distortion import elastic, lens, smooth
 from tests.augmentation.reference import pixels, resampled
+from tests.conftest import seeded
 
 N = 4000
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def drawn(step: geometric.Geometric, size: tuple[int, int] = (20, 30)) -> np.ndarray:

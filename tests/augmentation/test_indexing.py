@@ -7,10 +7,7 @@ import torch
 from dlrun.augmentation import compose
 from dlrun.augmentation.indexing import crop, flip, pad
 from dlrun.errors import Mistake
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from tests.conftest import seeded
 
 
 def distinct(n: int, height: int = 5, width: int = 6) -> torch.Tensor:

@@ -8,10 +8,7 @@ from scipy.stats import kstest
 
 from dlrun.augmentation.mixing import beta, cutmix, mixup
 from dlrun.errors import Mistake
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from tests.conftest import seeded
 
 
 @pytest.mark.proves("augmentation=mixup")

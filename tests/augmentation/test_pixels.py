@@ -6,10 +6,7 @@ import torch
 
 from dlrun.augmentation.pixels import cutout, noise
 from dlrun.errors import Mistake
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from tests.conftest import seeded
 
 
 @pytest.mark.proves("augmentation=noise")

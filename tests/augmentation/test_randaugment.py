@@ -10,10 +10,7 @@ from torchvision.transforms.v2 import functional as tv
 from dlrun.augmentation import randaugment as ra
 from dlrun.errors import Mistake
 from tests.augmentation.reference import affine, resampled
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from tests.conftest import seeded
 
 
 @pytest.fixture

@@ -15,10 +15,7 @@ from dlrun.augmentation.distortion import elastic, lens
 from dlrun.augmentation.warp import Geometric
 from dlrun.errors import Mistake
 from tests.augmentation.reference import Map, affine, pixels, resampled
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from tests.conftest import seeded
 
 
 def images(n: int = 6, height: int = 9, width: int = 12, channels: int = 2) -> torch.Tensor:

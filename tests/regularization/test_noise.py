@@ -10,10 +10,7 @@ from dlrun.recipe import build
 from dlrun.regularization import acts
 from dlrun.regularization.noise import GradientNoise, InputNoise, TargetNoise
 from dlrun.regularization.penalty import L2
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from tests.conftest import seeded
 
 
 @pytest.mark.proves("regularization=input_noise")
