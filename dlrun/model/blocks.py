@@ -1,5 +1,7 @@
 """Pieces that several networks share."""
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,15 +23,24 @@ def require_sizes(name: str, sizes: list[int]) -> None:
         raise ValueError(f"{name} must be whole numbers above 0, got {sizes}")
 
 
-def dense(inputs: int, width: int, activation: Activation, norm: str) -> list[nn.Module]:
-    """Linear, normalization, activation: (n, inputs) -> (n, width)."""
-    wide = width * pieces(activation)
-    layers: list[nn.Module] = [nn.Linear(inputs, wide)]
-    if norm == "batch":
-        layers.append(nn.BatchNorm1d(wide))
-    if norm == "layer":
-        layers.append(nn.LayerNorm(wide))
-    return [*layers, activation()]
+def dense(
+    inputs: int, hidden: Sequence[int], outputs: int, activation: Activation, norm: str
+) -> list[nn.Module]:
+    """Linear, normalization, activation for each hidden width, then a linear layer.
+
+    (n, inputs) -> (n, outputs).
+    """
+    layers: list[nn.Module] = []
+    for width in hidden:
+        wide = width * pieces(activation)
+        layers.append(nn.Linear(inputs, wide))
+        if norm == "batch":
+            layers.append(nn.BatchNorm1d(wide))
+        if norm == "layer":
+            layers.append(nn.LayerNorm(wide))
+        layers.append(activation())
+        inputs = width
+    return [*layers, nn.Linear(inputs, outputs)]
 
 
 def convolution(

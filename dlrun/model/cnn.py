@@ -61,10 +61,7 @@ def cnn(
         layers.append(nn.AdaptiveAvgPool2d(1))
     layers.append(nn.Flatten())
     size = depth if global_pool else depth * height * width
-    for wider in hidden or []:
-        layers += dense(size, wider, activation, norm)
-        size = wider
-    return nn.Sequential(*layers, nn.Linear(size, outputs))
+    return nn.Sequential(*layers, *dense(size, hidden or [], outputs, activation, norm))
 
 
 def _nothing_left(shape: list[int], stride: int, pool_every: int, poolings: int) -> ValueError:

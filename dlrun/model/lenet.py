@@ -30,7 +30,4 @@ def lenet(shape: list[int], outputs: int, activation: Activation) -> nn.Module:
         depth, height, width = channels, (height - 4) // 2, (width - 4) // 2
     layers.append(nn.Flatten())
     size = depth * height * width
-    for wider in (120, 84):
-        layers += dense(size, wider, activation, "none")
-        size = wider
-    return nn.Sequential(*layers, nn.Linear(size, outputs))
+    return nn.Sequential(*layers, *dense(size, (120, 84), outputs, activation, "none"))

@@ -23,9 +23,4 @@ def mlp(
     """Hidden layers of the given widths, then a linear one: (n, *shape) -> (n, outputs)."""
     require_norm(norm)
     require_sizes("hidden", hidden)
-    layers: list[nn.Module] = [nn.Flatten()]
-    width = prod(shape)
-    for wider in hidden:
-        layers += dense(width, wider, activation, norm)
-        width = wider
-    return nn.Sequential(*layers, nn.Linear(width, outputs))
+    return nn.Sequential(nn.Flatten(), *dense(prod(shape), hidden, outputs, activation, norm))

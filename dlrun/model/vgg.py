@@ -44,7 +44,4 @@ def vgg(
         height, width = height // 2, width // 2
     layers.append(nn.Flatten())
     size = depth * height * width
-    for wider in hidden or []:
-        layers += dense(size, wider, activation, norm)
-        size = wider
-    return nn.Sequential(*layers, nn.Linear(size, outputs))
+    return nn.Sequential(*layers, *dense(size, hidden or [], outputs, activation, norm))
