@@ -6,7 +6,6 @@ here the rate is the schedule's.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch.optim.optimizer import ParamsT
 
 from dlrun.duration import Steps
 from dlrun.errors import not_negative
-from dlrun.optimizer.replay import evaluated
+from dlrun.optimizer.replay import evaluated, moving
 
 
 class ASGD(torch.optim.Optimizer):
@@ -40,11 +39,7 @@ class ASGD(torch.optim.Optimizer):
         loss = evaluated(closure)
         memory = self.state[self.param_groups[0]["params"][0]]
         memory["step"] = step = memory.get("step", 0) + 1
-        for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
-            if not moved:
-                continue
-            grads = [cast(Tensor, p.grad) for p in moved]
+        for group, moved, grads in moving(self):
             if group["weight_decay"]:
                 grads = list(torch._foreach_add(grads, moved, alpha=group["weight_decay"]))
             torch._foreach_add_(moved, grads, alpha=-group["lr"])

@@ -1,14 +1,12 @@
 """Lion: steps by the sign of a momentum, all of one size."""
 
 from collections.abc import Callable
-from typing import cast
 
 import torch
-from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from dlrun.errors import below_one, not_negative
-from dlrun.optimizer.replay import evaluated
+from dlrun.optimizer.replay import evaluated, moving
 
 
 class Lion(torch.optim.Optimizer):
@@ -32,12 +30,8 @@ class Lion(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step from the gradients."""
         loss = evaluated(closure)
-        for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
-            if not moved:
-                continue
+        for group, moved, grads in moving(self):
             first, second = group["betas"]
-            grads = [cast(Tensor, p.grad) for p in moved]
             for p in moved:
                 if not self.state[p]:
                     self.state[p]["momentum"] = torch.zeros_like(p)

@@ -19,7 +19,7 @@ from torch.optim.optimizer import ParamsT
 
 from dlrun.duration import Steps
 from dlrun.errors import below_one
-from dlrun.optimizer.replay import evaluated
+from dlrun.optimizer.replay import evaluated, moving
 
 FORMS, RISES = ("torch", "classical"), ("line", "switch")
 
@@ -128,11 +128,7 @@ class Classical(torch.optim.Optimizer):
         memory = _memory(self)
         now, then = self._rise.value(memory), self._rise.value(memory, ahead=1)
         memory["step"] = memory.get("step", 0) + 1
-        for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
-            if not moved:
-                continue
-            grads = [cast(Tensor, p.grad) for p in moved]
+        for group, moved, grads in moving(self):
             if group["weight_decay"]:
                 grads = list(torch._foreach_add(grads, moved, alpha=group["weight_decay"]))
             velocities = [self._velocity(p) for p in moved]

@@ -14,7 +14,7 @@ from torch.optim.adamw import adamw
 from torch.optim.optimizer import ParamsT
 
 from dlrun.errors import below_one, not_negative
-from dlrun.optimizer.replay import evaluated
+from dlrun.optimizer.replay import evaluated, moving
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # steepest at 0: singular values end in about [0.7, 1.2]
 
@@ -72,16 +72,14 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step of every parameter that has a gradient."""
         loss = evaluated(closure)
-        for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
-            if moved and group["muon"]:
-                self._step_matrices(moved, group["lr"], group["weight_decay"])
-            elif moved:
-                self._step_others(moved, group["lr"], group["weight_decay"])
+        for group, moved, grads in moving(self):
+            step = self._step_matrices if group["muon"] else self._step_others
+            step(moved, grads, group["lr"], group["weight_decay"])
         return loss
 
-    def _step_matrices(self, weights: list[Tensor], lr: float, decay: float) -> None:
-        grads = [p.grad for p in weights if p.grad is not None]
+    def _step_matrices(
+        self, weights: list[Tensor], grads: list[Tensor], lr: float, decay: float
+    ) -> None:
         for p in weights:
             if not self.state[p]:
                 self.state[p]["momentum"] = torch.zeros_like(p)
@@ -103,7 +101,9 @@ class Muon(torch.optim.Optimizer):
             for (p, _), matrix in zip(pairs, turned, strict=True):
                 p.sub_(matrix.view(p.shape), alpha=size)
 
-    def _step_others(self, weights: list[Tensor], lr: float, decay: float) -> None:
+    def _step_others(
+        self, weights: list[Tensor], grads: list[Tensor], lr: float, decay: float
+    ) -> None:
         for p in weights:
             if not self.state[p]:
                 self.state[p] |= {
@@ -114,7 +114,7 @@ class Muon(torch.optim.Optimizer):
         memories = [self.state[p] for p in weights]
         adamw(
             weights,
-            [p.grad for p in weights if p.grad is not None],
+            grads,
             [memory["mean"] for memory in memories],
             [memory["square"] for memory in memories],
             [],

@@ -7,7 +7,7 @@ Matrix for Convolution Layers. Momentum is plain, and the damping is fixed.
 
 import logging
 from collections import Counter
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dlrun.errors import Mistake, below_one, not_negative
 from dlrun.loss import LOSSES, Loss
 from dlrun.optimizer.fisher import Factors, Fisher, Layer, watched
-from dlrun.optimizer.replay import Objective, trainable
+from dlrun.optimizer.replay import Objective, moving, trainable
 
 _log = logging.getLogger("dlrun")
 
@@ -89,16 +89,14 @@ class NaturalGradient(torch.optim.Optimizer):
             for layer in self._layers:
                 self._invert(self.state[layer.weight])
         self._precondition()
-        for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
+        for group, moved, grads in moving(self):
             for p in moved:
                 if "velocity" not in self.state[p]:
                     self.state[p]["velocity"] = torch.zeros_like(p)
             velocities = [self.state[p]["velocity"] for p in moved]
-            if moved:
-                torch._foreach_mul_(velocities, self._momentum)
-                torch._foreach_add_(velocities, [cast(Tensor, p.grad) for p in moved])
-                torch._foreach_add_(moved, velocities, alpha=-group["lr"])
+            torch._foreach_mul_(velocities, self._momentum)
+            torch._foreach_add_(velocities, grads)
+            torch._foreach_add_(moved, velocities, alpha=-group["lr"])
         return value
 
     def _remember(self, factors: dict[Layer, Factors]) -> None:

@@ -5,8 +5,8 @@ updates its running statistics. To compare two values of the objective, both mus
 function.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,16 @@ def evaluated(closure: Callable[[], float] | None) -> float | None:
         return None
     with torch.enable_grad():
         return closure()
+
+
+def moving(
+    optimizer: torch.optim.Optimizer,
+) -> Iterator[tuple[dict[str, Any], list[Tensor], list[Tensor]]]:
+    """The groups in which there are gradients, each with its weights that have one, and these."""
+    for group in optimizer.param_groups:
+        moved = [p for p in group["params"] if p.grad is not None]
+        if moved:
+            yield group, moved, [cast(Tensor, p.grad) for p in moved]
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
