@@ -430,12 +430,12 @@ class Driver:
         ]
         done = set()
         decided = stacked.Stacks(self.settings.stack, self.directory / stacked.KEPT)
-        for result in stacks.train(asked, self.session, decided):
-            done.add(result.task.id)
-            if result.run.status == record.KILLED:  # which is said once, of the sweep
-                self.ledger.ran(result.task.trial, result.run)
+        for task, run in stacks.train(asked, self.session, decided):
+            done.add(task.id)
+            if run.status == record.KILLED:  # which is said once, of the sweep
+                self.ledger.ran(task.trial, run)
             else:
-                self._done(result.task, result.run)
+                self._done(task, run)
         return done
 
     def _judge(self, task: Task) -> Any | None:

@@ -40,7 +40,7 @@ def show(driver: "Driver") -> None:
     parameters, steps = [], []
     failed: dict[str, DlrunError] = {}
     step_time: dict[str, float | None] = {}
-    groups = _Groups()
+    groups: list[_Group] = []
     for values in points:
         overrides = driver.plan.space.overrides(values)
         try:
@@ -51,7 +51,7 @@ def show(driver: "Driver") -> None:
         parameters.append(size(run.model))
         kind = _kind(made, run, trained(run.model))
         steps.append((kind, run.lengths.total_steps))
-        groups.add(run)
+        _put(run, groups)
         if step_time.setdefault(kind) is None:
             with suppress(Failure), mistakes.resolved():  # training fails in its first steps
                 step_time[kind] = _step_time(run)
@@ -107,35 +107,29 @@ class _Group:
     alone: str = ""
 
 
-class _Groups:
-    """The runs of a sweep by what can train at once."""
+def _put(run: "Run", groups: list[_Group]) -> None:
+    """Put a run to its like; of each group a few are kept."""
+    from dlrun.stack import apart, unfit
 
-    def __init__(self) -> None:
-        self.all: list[_Group] = []
-
-    def add(self, run: "Run") -> None:
-        """Put a run to its like; of each group a few are kept."""
-        from dlrun.stack import apart, unfit
-
-        said = ""
-        for group in self.all:
-            difference = apart(group.runs[0], run)
-            if not difference:
-                group.count += 1
-                group.runs += [run] if len(group.runs) < _KEPT and not group.alone else []
-                return
-            said = said or difference
-        self.all.append(_Group([run], 1, said, unfit(run)))
+    said = ""
+    for group in groups:
+        difference = apart(group.runs[0], run)
+        if not difference:
+            group.count += 1
+            group.runs += [run] if len(group.runs) < _KEPT and not group.alone else []
+            return
+        said = said or difference
+    groups.append(_Group([run], 1, said, unfit(run)))
 
 
-def _say_stacks(driver: "Driver", groups: _Groups) -> float:
+def _say_stacks(driver: "Driver", groups: Sequence[_Group]) -> float:
     """Print which points train at once; gives how many times as fast all of them are so."""
     why = driver.unstacked
     if why:
         screen.say(driver.console, f"at once      none: {why}")
         return 1.0
     cost, lines = 0.0, []
-    for group in groups.all:
+    for group in groups:
         gain, alone = _gain(group, driver.settings.stack == AUTO)
         cost += group.count / gain
         beside = f", apart by {group.apart}" if group.apart else ""
@@ -144,7 +138,7 @@ def _say_stacks(driver: "Driver", groups: _Groups) -> float:
     for place, line in enumerate(lines):
         head = "" if place else "at once"
         screen.say(driver.console, f"{head:<13}{line}")
-    return sum(group.count for group in groups.all) / cost
+    return sum(group.count for group in groups) / cost
 
 
 def _gain(group: _Group, chooses: bool) -> tuple[float, str]:

@@ -31,7 +31,10 @@ class Asked:
     judge: Any | None
 
 
-def train(asked: Sequence[Asked], session: Session, stacks: Stacks) -> Iterator["Result"]:
+Result = tuple[Task, RunResult]
+
+
+def train(asked: Sequence[Asked], session: Session, stacks: Stacks) -> Iterator[Result]:
     """Train at once what is faster so; gives the result of each when it has ended.
 
     Leaves out the others, what another process trains, and what cannot begin: they train alone.
@@ -45,14 +48,6 @@ def train(asked: Sequence[Asked], session: Session, stacks: Stacks) -> Iterator[
                 continue
     for stack in stacks.divided(list(known)):
         yield from _trained(stack, known, session)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a run."""
-
-    task: Task
-    run: RunResult
 
 
 def _wanted(asked: Asked, session: Session) -> tuple[Wanted, Asked]:
@@ -78,7 +73,7 @@ def _trained(stack: Stack, known: dict[Wanted, Asked], session: Session) -> Iter
                 continue
             other = result_of(claim, task, made, session)
             if other is not None:
-                yield Result(task, other)
+                yield task, other
             else:
                 free[wanted] = claim
                 _remind(known[wanted])
@@ -101,4 +96,4 @@ def _result(ended: Ended, task: Task, claim: Claim) -> Result:
         report(ended.error, task.label(run.message))
     if run.status == record.FINISHED:
         claim.finished(ended.directory)
-    return Result(task, run)
+    return task, run
