@@ -4,7 +4,7 @@ import csv
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -209,11 +209,11 @@ def written(output: Path | None) -> Iterator[Callable[[Columns], None]]:
     if output is None:
         yield _csv(sys.stdout)
         return
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
+    with record.guard(output):
         for left in output.parent.glob(f".{output.name}.*.part"):
             if not _is_alive(left.name.split(".")[-2]):
                 left.unlink(missing_ok=True)
+    with record.replacing(output) as part:
         if output.suffix.lower() == ".parquet":
             with _parquet(part) as write:
                 yield write
@@ -222,12 +222,6 @@ def written(output: Path | None) -> Iterator[Callable[[Columns], None]]:
                 yield _csv(file)
         with part.open("rb") as file:
             os.fsync(file.fileno())
-        part.replace(output)
-    except OSError as error:
-        raise Failure(f"-o {output}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def _is_alive(pid: str) -> bool:
