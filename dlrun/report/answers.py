@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlrun import record
+from dlrun import record, shell
 from dlrun.report.curves import BLUE, GREY, ORANGE, logarithmic, new_figure, number, save, tidy
 from dlrun.report.plots import cut, short, shortened
 
@@ -54,8 +54,7 @@ class Said:
     @property
     def count(self) -> str:
         """Of its samples."""
-        many = len(self["row"])
-        return f"{many:,} {self.split} sample{'s' * (many != 1)}"
+        return shell.counted(len(self["row"]), f"{self.split} sample")
 
     def name(self, label: int, most: int = 14) -> str:
         """Of a class, so many letters at most."""
@@ -295,7 +294,7 @@ def _written(
             lines = [[*line, cell] for line, cell in zip(lines, cells, strict=True)]
             left -= 1
     if left:
-        title += f"; {left} more column{'s' * (left != 1)} not shown"
+        title += f"; {shell.counted(left, 'more column')} not shown"
     height = 0.75 + 0.2 * len(lines)
     figure = sheet(height, title)
     at = 0.15

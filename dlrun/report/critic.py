@@ -124,8 +124,8 @@ def too_few(sweep: Sweep) -> list[Finding]:
     more = math.ceil((sweep.trials + wanted - many) / 10) * 10
     said = f" ({lost} did not)" if lost else ""
     text = (
-        f"Only {many} point{'s' * (many != 1)} finished{said}, too few to say much about "
-        f"{len(sweep.dimensions)} hyperparameter{'s' * (len(sweep.dimensions) != 1)}; "
+        f"Only {shell.counted(many, 'point')} finished{said}, too few to say much about "
+        f"{shell.counted(len(sweep.dimensions), 'hyperparameter')}; "
         f"{wanted} would be enough."
     )
     command = commands.again(sweep, {"sweep.trials": f"sweep.trials={more}"})
@@ -251,7 +251,7 @@ def _decide(apart: Difference) -> str:
     if not apart.wanted:
         return f"To tell them apart, {MOST_SEEDS} seeds would not be enough."
     more = apart.wanted - apart.pairs
-    return f"About {more} more seed{'s' * (more > 1)} would decide."
+    return f"About {shell.counted(more, 'more seed')} would decide."
 
 
 def ingredients(sweep: Sweep) -> list[Finding]:

@@ -556,7 +556,7 @@ class Driver:
         done, points = self.ledger.done(self.total), self.ledger.points
         runs = f", {self.settings.repeats} runs each" if self.settings.repeats > 1 else ""
         more = f"  ·  {done} done already" if done else ""
-        what = f"sweep {self.plan.id}  ·  {self.total} point{'s' * (self.total != 1)}{runs}"
+        what = f"sweep {self.plan.id}  ·  {shell.counted(self.total, 'point')}{runs}"
         self.console.print(f"{what}  ·  {self.objective}{more}", markup=False)
         if self._monitor not in ("", self.objective):
             line = (

@@ -134,7 +134,7 @@ def _say_stacks(driver: "Driver", groups: Sequence[_Group]) -> float:
         cost += group.count / gain
         beside = f", apart by {group.apart}" if group.apart else ""
         kept = f"alone: {alone}" if alone else f"as one network, {gain:.1f} times as fast{beside}"
-        lines.append(f"{group.count} point{'s' * (group.count != 1)} {kept}")
+        lines.append(f"{shell.counted(group.count, 'point')} {kept}")
     for place, line in enumerate(lines):
         head = "" if place else "at once"
         screen.say(driver.console, f"{head:<13}{line}")

@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from dlrun import metric, record
+from dlrun import metric, record, shell
 from dlrun.errors import Mistake
 from dlrun.job import code
 from dlrun.job.session import Session
@@ -88,7 +88,7 @@ class Runs:
     def warn(self, dropped: Sequence[Point]) -> None:
         """Say that these points are trained again."""
         if dropped:
-            points = "1 point" if len(dropped) == 1 else f"{len(dropped)} points"
+            points = shell.counted(len(dropped), "point")
             _log.warning(
                 f"{', '.join(self._changed)}: has changed since {points} of the sweep had been "
                 "trained, which therefore are trained anew; the old runs stay where they are"
