@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from torch.optim.swa_utils import update_bn
 
 from dlrun import record
 from dlrun.__main__ import main
-from dlrun.data import Data
 from dlrun.engine import batch_statistics, checkpoint
 from dlrun.engine.batches import order
 from dlrun.engine.run import Run
@@ -24,10 +22,8 @@ from dlrun.procedure.train import deployable
 from dlrun.recipe import build
 from dlrun.regularization import Regularizer
 from dlrun.regularization.stochastic_depth import DropBranch
-from tests.conftest import Recipe, Trained, Watcher
+from tests.conftest import Watcher
 from tests.states import differences, timeless, without_clock
-
-Train = Callable[..., Trained]
 
 
 class Own(_BatchNorm):
@@ -70,7 +66,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_the_statistics_are_those_of_torch(name: str) -> None:
+def test_the_statistics_are_those_of_torch(name):
     torch.manual_seed(0)
     net = NETS[name]().double()
     batches = list((3 * torch.randn(70, 6).double() + 1).split(16))
@@ -87,7 +83,7 @@ def test_the_statistics_are_those_of_torch(name: str) -> None:
     assert len(batch_statistics.tensors(net)) == 3 * (1 + (name == "own"))
 
 
-def test_a_frozen_layer_stays_and_a_shared_one_counts_all_its_inputs() -> None:
+def test_a_frozen_layer_stays_and_a_shared_one_counts_all_its_inputs():
     net = Shared().double().train()
     expected = copy.deepcopy(net).train()
     expected.norm.momentum = None
@@ -100,7 +96,7 @@ def test_a_frozen_layer_stays_and_a_shared_one_counts_all_its_inputs() -> None:
     assert (net.norm.training, net.frozen.training) == (True, False)
 
 
-def test_nothing_is_left_out_at_random() -> None:
+def test_nothing_is_left_out_at_random():
     """Neither by a layer of dropout nor by what hangs at a layer of batch norm itself."""
     torch.manual_seed(0)
     norm = nn.BatchNorm1d(8)
@@ -145,7 +141,7 @@ def by_torch(run: Run, weights: dict[str, Tensor], most: int | None) -> dict[str
 
 
 @pytest.mark.parametrize("name", AVERAGING)
-def test_the_final_weights_know_the_whole_split(train_recipe: Train, name: str) -> None:
+def test_the_final_weights_know_the_whole_split(train_recipe, name):
     trained = train_recipe(*AVERAGING[name])
     run = trained.run
     assert trained.state.runs[0].best_averaged
@@ -162,7 +158,7 @@ def test_the_final_weights_know_the_whole_split(train_recipe: Train, name: str) 
 
 
 @pytest.mark.parametrize("name", AVERAGING)
-def test_each_validation_is_of_the_same_mini_batches(train_recipe: Train, name: str) -> None:
+def test_each_validation_is_of_the_same_mini_batches(train_recipe, name):
     trained = train_recipe(*AVERAGING[name])
     run = trained.run
     saved = checkpoint.read(trained.directory / "checkpoints" / "last.pt")
@@ -184,7 +180,7 @@ def test_each_validation_is_of_the_same_mini_batches(train_recipe: Train, name: 
 
 
 @pytest.mark.parametrize("name", ["ema", "swa"])
-def test_training_is_the_same_as_without(train_recipe: Train, name: str) -> None:
+def test_training_is_the_same_as_without(train_recipe, name):
     """Neither statistics nor random numbers of the live model are touched."""
     words = [*AVERAGING[name], "monitor=train/loss"]
     averaged = train_recipe(*words)
@@ -200,7 +196,7 @@ def test_training_is_the_same_as_without(train_recipe: Train, name: str) -> None
     assert averaged.values("val/loss") != plain.values("val/loss")
 
 
-def test_before_the_average_begins_the_statistics_are_the_live_ones(train_recipe: Train) -> None:
+def test_before_the_average_begins_the_statistics_are_the_live_ones(train_recipe):
     late = (*NETWORK, *SWA, "regularization.weight_average.start='9 epochs'")
     trained = train_recipe(*late)
     assert not trained.state.runs[0].best_averaged
@@ -213,9 +209,7 @@ def test_before_the_average_begins_the_statistics_are_the_live_ones(train_recipe
 
 
 @pytest.mark.parametrize("name", ["swa", "asgd"])
-def test_a_run_that_went_on_is_a_whole_one(
-    compose_recipe: Recipe, digits: Data, tmp_path: Path, name: str
-) -> None:
+def test_a_run_that_went_on_is_a_whole_one(compose_recipe, digits, tmp_path, name):
     """Stopped between two validations, with a best of its own behind it."""
 
     class Halt(Regularizer):
@@ -245,7 +239,7 @@ def test_a_run_that_went_on_is_a_whole_one(
     assert differences(*found) == []
 
 
-def test_what_is_tested_saved_and_exported_are_one(here: Path, digits: Data) -> None:
+def test_what_is_tested_saved_and_exported_are_one(here, digits):
     words = [*NETWORK, *SWA, "threads=1", f"tracking.uri=sqlite:///{here}/store.db"]
     assert main(words) == 0
     directory = record.find(here / "outputs", "last")

@@ -13,7 +13,7 @@ from dlrun.engine import checkpoint
 from dlrun.errors import Failure, Mistake
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+def test_what_is_saved_is_loaded(tmp_path):
     state = {"step": 3, "weights": torch.randn(4, 5), "nested": {"sizes": [1, 2], "none": None}}
     checkpoint.save(state, tmp_path)
     loaded = checkpoint.load(tmp_path)
@@ -22,11 +22,11 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert loaded == state
 
 
-def test_nothing_saved_is_nothing_loaded(tmp_path: Path) -> None:
+def test_nothing_saved_is_nothing_loaded(tmp_path):
     assert checkpoint.load(tmp_path / "checkpoints") is None
 
 
-def test_the_one_before_is_kept(tmp_path: Path) -> None:
+def test_the_one_before_is_kept(tmp_path):
     for step in range(3):
         checkpoint.save({"step": step}, tmp_path)
     assert checkpoint.read(tmp_path / "last.pt") == {"step": 2}
@@ -34,7 +34,7 @@ def test_the_one_before_is_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "previous.pt"]
 
 
-def test_no_hard_links_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_hard_links_are_needed(tmp_path, monkeypatch):
     def refuse(*paths: object, **more: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
@@ -45,9 +45,7 @@ def test_no_hard_links_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert checkpoint.read(tmp_path / "previous.pt") == {"step": 1}
 
 
-def test_at_every_moment_a_whole_one_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_at_every_moment_a_whole_one_is_there(tmp_path, monkeypatch):
     """As a kill would find it before and after whatever changes a name."""
     found: list[object] = []
 
@@ -72,9 +70,7 @@ def test_at_every_moment_a_whole_one_is_there(
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text"])
-def test_a_damaged_one_falls_back_with_a_warning(
-    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_one_falls_back_with_a_warning(tmp_path, damage, caplog):
     for step in range(2):
         checkpoint.save({"step": step, "weights": torch.zeros(1000)}, tmp_path)
     last = tmp_path / "last.pt"
@@ -93,7 +89,7 @@ def test_a_damaged_one_falls_back_with_a_warning(
     assert "last.pt is damaged" in caplog.text
 
 
-def test_what_nothing_stands_in_for_is_refused_where_it_is_damaged(tmp_path: Path) -> None:
+def test_what_nothing_stands_in_for_is_refused_where_it_is_damaged(tmp_path):
     file = tmp_path / "best.pt"
     torch.save({"weight": torch.ones(100)}, file)
     content = file.read_bytes()
@@ -102,7 +98,7 @@ def test_what_nothing_stands_in_for_is_refused_where_it_is_damaged(tmp_path: Pat
         checkpoint.weights(file)
 
 
-def test_both_damaged_is_a_fresh_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_both_damaged_is_a_fresh_start(tmp_path, caplog):
     for step in range(2):
         checkpoint.save({"step": step}, tmp_path)
     for name in ("last.pt", "previous.pt"):
@@ -111,9 +107,7 @@ def test_both_damaged_is_a_fresh_start(tmp_path: Path, caplog: pytest.LogCapture
     assert "going on from the beginning" in caplog.text
 
 
-def test_of_a_run_that_is_only_read_nothing_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_of_a_run_that_is_only_read_nothing_goes_on(tmp_path, caplog):
     assert checkpoint.of_trained(tmp_path) is None
     for step in range(2):
         checkpoint.save({"step": step}, tmp_path)
@@ -128,7 +122,7 @@ def test_of_a_run_that_is_only_read_nothing_goes_on(
         checkpoint.of_trained(tmp_path)
 
 
-def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_code_in_a_checkpoint_is_not_run(tmp_path, caplog):
     class Harm:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (Path.touch, (Path(tmp_path / "harm"),))  # type: ignore[return-value]
@@ -138,9 +132,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, caplog: pytest.LogCaptu
     assert not (tmp_path / "harm").exists()
 
 
-def test_a_full_disk_is_said_and_what_was_there_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path, monkeypatch):
     checkpoint.save({"step": 1}, tmp_path)
 
     def full(descriptor: int) -> None:
@@ -153,9 +145,7 @@ def test_a_full_disk_is_said_and_what_was_there_stays(
     assert {path.name for path in tmp_path.iterdir()} <= {"last.pt", "previous.pt"}
 
 
-def test_what_torch_makes_of_a_full_disk_is_said_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_torch_makes_of_a_full_disk_is_said_too(tmp_path, monkeypatch):
     def save(state: object, file: object) -> None:
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -169,7 +159,7 @@ def test_what_torch_makes_of_a_full_disk_is_said_too(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
-def test_a_file_that_may_not_grow_is_said(tmp_path: Path) -> None:
+def test_a_file_that_may_not_grow_is_said(tmp_path):
     code = (
         "import pathlib, resource, signal, sys, torch\n"
         "from dlrun.engine import checkpoint\n"
@@ -184,13 +174,13 @@ def test_a_file_that_may_not_grow_is_said(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_folder_of_a_deleted_run_does_not_come_back(tmp_path: Path) -> None:
+def test_the_folder_of_a_deleted_run_does_not_come_back(tmp_path):
     with pytest.raises(Failure, match="No such file or directory"):
         checkpoint.save({"step": 1}, tmp_path / "gone" / "checkpoints")
     assert not (tmp_path / "gone").exists()
 
 
-def test_the_warning_is_one_short_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_warning_is_one_short_line(tmp_path, caplog):
     torch.save({"path": Path()}, tmp_path / "last.pt")
     with caplog.at_level(logging.WARNING, "dlrun"):
         assert checkpoint.load(tmp_path) is None
@@ -198,9 +188,7 @@ def test_the_warning_is_one_short_line(tmp_path: Path, caplog: pytest.LogCapture
     assert caplog.messages == [f"{tmp_path}: {why}; going on from the beginning"]
 
 
-def test_one_that_does_not_fit_is_passed_over_in_one_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_that_does_not_fit_is_passed_over_in_one_warning(tmp_path, caplog):
     for step in range(2):
         checkpoint.save({"step": step}, tmp_path)
     with caplog.at_level(logging.WARNING, "dlrun"):
@@ -212,9 +200,7 @@ def test_one_that_does_not_fit_is_passed_over_in_one_warning(
     assert beginning == f"{tmp_path}: all wrong; going on from the beginning"
 
 
-def test_one_that_may_not_be_read_is_a_mistake(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_may_not_be_read_is_a_mistake(tmp_path, monkeypatch):
     def refuse(path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -224,7 +210,7 @@ def test_one_that_may_not_be_read_is_a_mistake(
         checkpoint.load(tmp_path)
 
 
-def test_random_numbers_go_on_where_they_were() -> None:
+def test_random_numbers_go_on_where_they_were():
     generator = torch.Generator().manual_seed(7)
 
     def draw() -> list[float]:

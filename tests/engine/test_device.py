@@ -8,29 +8,29 @@ from dlrun.errors import Mistake
 CPU = torch.device("cpu")
 
 
-def test_cpu_is_always_there() -> None:
+def test_cpu_is_always_there():
     assert choose("cpu") == CPU
     assert choose("auto").type in ("cpu", "cuda", "mps")
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "tpu", "meta", ""])
-def test_what_is_no_device(name: str) -> None:
+def test_what_is_no_device(name):
     with pytest.raises(Mistake, match="auto, cpu, cuda, cuda:1 or mps"):
         choose(name)
 
 
-def test_a_device_that_is_not_here() -> None:
+def test_a_device_that_is_not_here():
     count = torch.cuda.device_count()
     with pytest.raises(Mistake, match=f"device=cuda:{count}: this machine has"):
         choose(f"cuda:{count}")
 
 
-def test_float32_is_the_model_itself() -> None:
+def test_float32_is_the_model_itself():
     model = nn.Linear(3, 2)
     assert caller(model, "float32", CPU, compiled=False) is model
 
 
-def test_a_compiler_without_a_gpu_does_not_say_where_cuda_lies(monkeypatch, caplog) -> None:
+def test_a_compiler_without_a_gpu_does_not_say_where_cuda_lies(monkeypatch, caplog):
     from torch.utils import cpp_extension
 
     monkeypatch.setenv("CUDA_HOME", "/usr/local/cuda")
@@ -46,7 +46,7 @@ def test_a_compiler_without_a_gpu_does_not_say_where_cuda_lies(monkeypatch, capl
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_lower_precision_rounds_inside_and_gives_float32(precision: str) -> None:
+def test_lower_precision_rounds_inside_and_gives_float32(precision):
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     seen = []
 
@@ -65,7 +65,7 @@ def test_lower_precision_rounds_inside_and_gives_float32(precision: str) -> None
     assert 0 < error < 0.05
 
 
-def test_cudnn_is_left_alone_but_for_recurrent_layers_on_a_gpu(monkeypatch) -> None:
+def test_cudnn_is_left_alone_but_for_recurrent_layers_on_a_gpu(monkeypatch):
     """To ask for its flags makes torch 2.9 warn."""
     asked = []
     monkeypatch.setattr(torch.backends.cudnn, "flags", lambda **flags: asked.append(flags))

@@ -8,7 +8,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from dlrun import record
-from dlrun.data import Data
 from dlrun.engine import divergence
 from dlrun.engine import train as loop
 from dlrun.engine.divergence import LossDiverged
@@ -18,10 +17,8 @@ from dlrun.errors import Failure, Mistake
 from dlrun.loss import Loss
 from dlrun.recipe import build
 from dlrun.schedule import Fixed
-from tests.conftest import Recipe, Trained, Watcher
+from tests.conftest import Watcher
 from tests.states import differences, timeless
-
-Train = Callable[..., Trained]
 
 
 def explode(step: int, above: float) -> Callable[[Run], None]:
@@ -48,7 +45,7 @@ def explode(step: int, above: float) -> Callable[[Run], None]:
 CONSTANT = ("optimizer=sgd", "schedule=constant", "optimizer.lr=0.1")
 
 
-def test_half_the_rate_from_the_last_good_state(train_recipe: Train) -> None:
+def test_half_the_rate_from_the_last_good_state(train_recipe):
     trained = train_recipe(
         *("epochs=6", "on_divergence=backoff", *CONSTANT), change=explode(50, above=0.06)
     )
@@ -67,9 +64,7 @@ def test_half_the_rate_from_the_last_good_state(train_recipe: Train) -> None:
     assert epoch == pytest.approx(50 / 34)
 
 
-def test_it_returns_to_the_same_state_each_time(
-    train_recipe: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_returns_to_the_same_state_each_time(train_recipe, monkeypatch):
     returns, restore = [], divergence.restore
 
     def noted(run: Run, saved: dict[str, Any]) -> State:
@@ -83,9 +78,7 @@ def test_it_returns_to_the_same_state_each_time(
     assert not differences(*returns)
 
 
-def test_a_tenth_within_the_first_epoch_and_again_where_it_did_not_help(
-    train_recipe: Train,
-) -> None:
+def test_a_tenth_within_the_first_epoch_and_again_where_it_did_not_help(train_recipe):
     trained = train_recipe(
         *("epochs=3", "on_divergence=backoff", *CONSTANT), change=explode(7, above=0.0005)
     )
@@ -97,7 +90,7 @@ def test_a_tenth_within_the_first_epoch_and_again_where_it_did_not_help(
     ]
 
 
-def test_going_back_changes_nothing_but_the_rate(train_recipe: Train) -> None:
+def test_going_back_changes_nothing_but_the_rate(train_recipe):
     """After one return the run is the one whose rate is half from the second epoch on."""
     back = train_recipe("epochs=3", "on_divergence=backoff", *CONSTANT, change=explode(50, 0.06))
 
@@ -112,9 +105,7 @@ def test_going_back_changes_nothing_but_the_rate(train_recipe: Train) -> None:
 WATCHED = ("epochs=3", "on_divergence=backoff", *CONSTANT, "watch=layers", "watch_every='3 steps'")
 
 
-def test_no_point_is_there_twice_and_the_clock_goes_on(
-    train_recipe: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_point_is_there_twice_and_the_clock_goes_on(train_recipe, monkeypatch):
     """Those between the good state and the divergence come again."""
     clock, restore = [], divergence.restore
 
@@ -131,12 +122,8 @@ def test_no_point_is_there_twice_and_the_clock_goes_on(
 
 
 def test_killed_after_a_return_it_goes_on_with_the_smaller_rate(
-    train_recipe: Train,
-    compose_recipe: Recipe,
-    digits: Data,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    train_recipe, compose_recipe, digits, monkeypatch, caplog
+):
     """A checkpoint of before knows of points that the return has cut off."""
     words, change = (*WATCHED, "checkpoint_every='40 steps'"), explode(50, above=0.06)
     whole = train_recipe(*words, change=change)
@@ -163,18 +150,18 @@ def test_killed_after_a_return_it_goes_on_with_the_smaller_rate(
     assert timeless(kept.points()) == timeless(whole.points)
 
 
-def test_it_gives_up_in_the_end(train_recipe: Train) -> None:
+def test_it_gives_up_in_the_end(train_recipe):
     with pytest.raises(Failure, match="after 20 returns"):
         train_recipe("epochs=2", "on_divergence=backoff", *CONSTANT, change=explode(7, above=0))
 
 
-def test_without_it_the_run_fails_at_the_first_bad_step(train_recipe: Train) -> None:
+def test_without_it_the_run_fails_at_the_first_bad_step(train_recipe):
     said = r"nan at step 50 with a rate of 0\.1; .*on_divergence=backoff"
     with pytest.raises(Failure, match=said):
         train_recipe("epochs=3", *CONSTANT, change=explode(50, above=0.06))
 
 
-def test_the_rate_is_that_of_the_step(train_recipe: Train) -> None:
+def test_the_rate_is_that_of_the_step(train_recipe):
     """It is noticed at the end of the epoch, when the rate is another one."""
     words = ("epochs=3", "optimizer=sgd", "optimizer.lr=0.1", "schedule=linear")
     rate = 0.1 * (1 - 49 / (3 * 34))
@@ -183,15 +170,13 @@ def test_the_rate_is_that_of_the_step(train_recipe: Train) -> None:
 
 
 @pytest.mark.parametrize("step", [33, 34, 35, 36, 50, 68])
-def test_the_step_is_right_where_the_last_of_an_epoch_has_fewer_batches(
-    train_recipe: Train, step: int
-) -> None:
+def test_the_step_is_right_where_the_last_of_an_epoch_has_fewer_batches(train_recipe, step):
     words = ("epochs=3", "batch_size=8", "accumulate=4", "validate_every='68 steps'")
     with pytest.raises(Failure, match=f"nan at step {step} with"):
         train_recipe(*words, "log_every='68 steps'", *CONSTANT, change=explode(step, above=0.06))
 
 
-def test_a_validation_loss_that_is_not_finite(train_recipe: Train) -> None:
+def test_a_validation_loss_that_is_not_finite(train_recipe):
     def spoil(run: Run) -> None:
         x = run.val.x.clone()
         x[run.val.rows[0]] = torch.inf
@@ -202,7 +187,7 @@ def test_a_validation_loss_that_is_not_finite(train_recipe: Train) -> None:
 
 
 @pytest.mark.parametrize("step", [2, 33, 50])
-def test_a_penalty_that_is_not_finite_is_noticed(train_recipe: Train, step: int) -> None:
+def test_a_penalty_that_is_not_finite_is_noticed(train_recipe, step):
     """The loss alone is, and so are the losses of all other mini-batches."""
 
     class Rule:
@@ -222,7 +207,7 @@ def test_a_penalty_that_is_not_finite_is_noticed(train_recipe: Train, step: int)
     assert trained.state.runs[0].backoffs == 1
 
 
-def test_what_is_minimized_may_be_finite_where_the_loss_is_not(train_recipe: Train) -> None:
+def test_what_is_minimized_may_be_finite_where_the_loss_is_not(train_recipe):
     """Neither goes unnoticed: train/loss would be recorded as nan."""
 
     def clamp(run: Run) -> None:
@@ -236,9 +221,7 @@ def test_what_is_minimized_may_be_finite_where_the_loss_is_not(train_recipe: Tra
 
 
 @pytest.mark.parametrize("words", [(), ("on_divergence=backoff",)], ids=str)
-def test_before_the_first_update_no_rate_is_blamed(
-    train_recipe: Train, words: tuple[str, ...]
-) -> None:
+def test_before_the_first_update_no_rate_is_blamed(train_recipe, words):
     def spoil(run: Run) -> None:
         for weight in run.model.parameters():
             torch.nn.init.constant_(weight, torch.nan)
@@ -253,7 +236,7 @@ def test_before_the_first_update_no_rate_is_blamed(
     assert not raised.value.untrained
 
 
-def test_a_finite_loss_that_explodes(train_recipe: Train) -> None:
+def test_a_finite_loss_that_explodes(train_recipe):
     """By a rate of 30 the loss is above 1.5·log 10 in the first epoch; it goes on at a tenth."""
     words = ("epochs=3", "optimizer=sgd", "schedule=constant", "optimizer.lr=30", "batch_size=100")
     wild = train_recipe(*words)
@@ -266,13 +249,13 @@ def test_a_finite_loss_that_explodes(train_recipe: Train) -> None:
         train_recipe(*words, "divergence=[explosion,not_finite]")
 
 
-def test_first_weights_that_are_bad_are_no_explosion(train_recipe: Train) -> None:
+def test_first_weights_that_are_bad_are_no_explosion(train_recipe):
     words = ("epochs=2", "initializer=normal", "initializer.std=0.6", "optimizer.lr=0.001")
     trained = train_recipe(*words, "divergence=explosion")
     assert trained.values("train/loss")[0] > 1.5 * 2.31
 
 
-def test_a_validation_loss_that_oscillates(train_recipe: Train) -> None:
+def test_a_validation_loss_that_oscillates(train_recipe):
     """Until half the points jump by more than they gain; then half the rate, and a new count."""
     validations = iter([1.0, 0.5, 1.0, 0.5, 1.0, 0.5, 1.0, 0.5, 1.0, *[0.5] * 20])
 
@@ -305,12 +288,12 @@ def test_a_validation_loss_that_oscillates(train_recipe: Train) -> None:
     assert back.state.runs[0].losses == [0.5] * 6
 
 
-def test_what_counts_as_divergence_is_one_of_three(compose_recipe: Any) -> None:
+def test_what_counts_as_divergence_is_one_of_three(compose_recipe):
     with pytest.raises(Mistake, match="divergence=nan: must be one or several of not_finite"):
         build.check(compose_recipe("divergence=nan"))
 
 
-def test_the_state_to_return_to_has_weights_that_are_good(train_recipe: Train) -> None:
+def test_the_state_to_return_to_has_weights_that_are_good(train_recipe):
     """The loss of a step is of the weights before it: the explosion may be in those after it."""
     words = ("batch_size=full", "epochs=20", "optimizer.lr=2", "schedule=constant")
     trained = train_recipe(*words, "divergence=explosion", "on_divergence=backoff")

@@ -11,11 +11,9 @@ from torch import Tensor, nn
 from dlrun.data import Data, Split
 from dlrun.engine.evaluate import measure
 from dlrun.engine.feed import prepare
-from dlrun.engine.run import Run
 from dlrun.errors import Mistake
 from dlrun.loss import bce
 from dlrun.recipe import build
-from tests.conftest import Recipe
 
 LOSSES = ("cross_entropy", "bce", "hinge", "mse", "mae", "huber")
 
@@ -55,19 +53,19 @@ WRITTEN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 @pytest.fixture
-def of(compose_recipe: Recipe, digits: Data) -> Callable[[str], Run]:
+def of(compose_recipe, digits):
     return lambda loss: build.build(compose_recipe("model=linear", f"loss={loss}"), digits)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_one_view_is_no_views(of: Callable[[str], Run], loss: str) -> None:
+def test_one_view_is_no_views(of, loss):
     run = of(loss)
     feed = prepare(run.data.test, run.evaluation, run.device, fixed=False)
     assert measure(run, feed, lambda x: [x]) == measure(run, feed)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_views_are_averaged_as_the_loss_takes_them(of: Callable[[str], Run], loss: str) -> None:
+def test_views_are_averaged_as_the_loss_takes_them(of, loss):
     run = of(loss)
     feed = prepare(run.data.test, run.evaluation, run.device, fixed=False)
     measured = measure(run, feed, lambda x: [x, x.flip(3)])
@@ -80,7 +78,7 @@ def test_views_are_averaged_as_the_loss_takes_them(of: Callable[[str], Run], los
     assert measured["accuracy"] == pytest.approx(float((mean.argmax(1) == y).double().mean()))
 
 
-def test_no_sample_is_evaluated_alone(compose_recipe: Recipe, digits: Data) -> None:
+def test_no_sample_is_evaluated_alone(compose_recipe, digits):
     """A batch norm that keeps no statistics has none of a single sample."""
     run = build.build(compose_recipe("batch_size=32"), digits)
     norm = nn.BatchNorm1d(64, track_running_stats=False)
@@ -89,7 +87,7 @@ def test_no_sample_is_evaluated_alone(compose_recipe: Recipe, digits: Data) -> N
     assert measure(run, prepare(some, run.evaluation, run.device, fixed=False))["loss"] > 0
 
 
-def test_averages_of_sure_predictions_keep_their_digits() -> None:
+def test_averages_of_sure_predictions_keep_their_digits():
     z = torch.tensor([[[90.0, -90.0, 40.0]], [[80.0, -100.0, -40.0]]])
     chance = z.double().sigmoid().mean(0), (-z.double()).sigmoid().mean(0)
     expected = (chance[0].log() - chance[1].log()).float()
@@ -103,7 +101,7 @@ def several_labels(values: Tensor) -> Data:
     return Data("labels", *splits, (5,), (), 3, "")
 
 
-def test_several_labels_are_measured_as_probabilities(compose_recipe: Recipe) -> None:
+def test_several_labels_are_measured_as_probabilities(compose_recipe):
     y = (torch.rand(60, 3, generator=torch.Generator().manual_seed(1)) < 0.4).float()
     run = build.build(compose_recipe("model=linear", "loss=bce"), several_labels(y))
     run.model.eval()
@@ -113,7 +111,7 @@ def test_several_labels_are_measured_as_probabilities(compose_recipe: Recipe) ->
     assert measure(run, run.val)["mae"] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_bce_refuses_numbers_beyond_the_unit_range(compose_recipe: Recipe, digits: Data) -> None:
+def test_bce_refuses_numbers_beyond_the_unit_range(compose_recipe, digits):
     y = torch.linspace(-0.5, 1, 180).view(60, 3)
     with pytest.raises(Mistake, match=r"loss=bce: takes targets between 0 and 1, .* from -0\.5 to"):
         build.build(compose_recipe("model=linear", "loss=bce"), several_labels(y))
@@ -121,9 +119,7 @@ def test_bce_refuses_numbers_beyond_the_unit_range(compose_recipe: Recipe, digit
         build.build(compose_recipe("model=autoencoder", "loss=bce"), digits)
 
 
-def test_an_autoencoder_with_bce_is_measured_by_its_pictures(
-    compose_recipe: Recipe, digits: Data
-) -> None:
+def test_an_autoencoder_with_bce_is_measured_by_its_pictures(compose_recipe, digits):
     words = ("model=autoencoder", "loss=bce", "preprocessing=none")
     run = build.build(compose_recipe(*words), digits)
     x = digits.val.x[digits.val.rows] / 255

@@ -17,12 +17,12 @@ class Half(nn.Module):
 
 
 @pytest.fixture
-def split() -> Split:
+def split():
     x = torch.arange(40, dtype=torch.uint8).reshape(10, 4)
     return Split(x, torch.arange(10), torch.tensor([7, 2, 5]))
 
 
-def test_fixed_samples_are_prepared_once(split: Split) -> None:
+def test_fixed_samples_are_prepared_once(split):
     made = prepare(split, Half(), CPU, fixed=True)
     assert made.prepared
     assert torch.equal(made.x[made.rows], split.x[split.rows].float() / 2)
@@ -30,7 +30,7 @@ def test_fixed_samples_are_prepared_once(split: Split) -> None:
     assert len(made) == 3
 
 
-def test_changing_samples_stay_raw(split: Split) -> None:
+def test_changing_samples_stay_raw(split):
     made = prepare(split, Half(), CPU, fixed=False)
     assert not made.prepared
     assert not made.prefetch
@@ -38,7 +38,7 @@ def test_changing_samples_stay_raw(split: Split) -> None:
     assert torch.equal(made.x[made.rows], split.x[split.rows])
 
 
-def test_what_does_not_fit_is_fetched_ahead(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_is_fetched_ahead(split, monkeypatch):
     monkeypatch.setattr(feed, "_fits", lambda size, device: size <= 12)  # raw, but not floats
     made = prepare(split, Half(), CPU, fixed=True)
     assert (made.prepared, made.prefetch) == (False, False)
@@ -46,7 +46,7 @@ def test_what_does_not_fit_is_fetched_ahead(split: Split, monkeypatch: pytest.Mo
     assert prepare(split, Half(), CPU, fixed=True).prefetch
 
 
-def test_long_splits_are_prepared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_splits_are_prepared_in_parts(monkeypatch):
     x = torch.randint(0, 256, (3000, 40, 40), dtype=torch.uint8)
     rows = torch.randperm(3000)[:2900]
     made = prepare(Split(x, torch.arange(3000), rows), Half(), CPU, fixed=True)
@@ -54,12 +54,12 @@ def test_long_splits_are_prepared_in_parts(monkeypatch: pytest.MonkeyPatch) -> N
     assert torch.equal(made.y, rows)
 
 
-def test_an_empty_split_stays_empty(split: Split) -> None:
+def test_an_empty_split_stays_empty(split):
     empty = Split(split.x, split.y, split.rows[:0])
     assert len(prepare(empty, Half(), CPU, fixed=True)) == 0
 
 
-def test_a_quarter_of_the_free_memory_is_the_limit() -> None:
+def test_a_quarter_of_the_free_memory_is_the_limit():
     free = feed._available()
     assert feed._fits(free // 5, CPU)
     assert not feed._fits(free // 2, CPU)

@@ -4,14 +4,12 @@ import logging
 import math
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from dlrun import record
-from dlrun.data import Data
 from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
 from dlrun.engine.state import State, begin
@@ -19,7 +17,7 @@ from dlrun.engine.train import train
 from dlrun.errors import Mistake
 from dlrun.recipe import build
 from dlrun.regularization import Regularizer
-from tests.conftest import Recipe, Watcher
+from tests.conftest import Watcher
 
 SHORT = ("epochs='6 steps'", "validate_every='2 steps'", "log_every='2 steps'")
 SHORT += ("checkpoint_every='5 steps'", "optimizer.lr=0.01")
@@ -27,9 +25,7 @@ Resumed = tuple[Run, State, list[str]]
 
 
 @pytest.fixture
-def train_then_resume(
-    compose_recipe: Recipe, digits: Data, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> Callable[..., Resumed]:
+def train_then_resume(compose_recipe, digits, tmp_path, caplog):
     """Train with some words, then build with others and begin: the run, its state, warnings."""
 
     def resumed(first: str, then: str, changed: tuple[str, ...] = (), harm: Any = None) -> Resumed:
@@ -59,7 +55,7 @@ def memory(run: Run) -> list[Any]:
     return [value for value in run.optimizer.state.values() if value]
 
 
-def test_the_same_recipe_goes_on_without_a_word(train_then_resume: Callable[..., Resumed]) -> None:
+def test_the_same_recipe_goes_on_without_a_word(train_then_resume):
     words = "schedule=plateau; regularization=[early_stopping,weight_average]"
     run, state, said = train_then_resume(words, words)
     assert said == []
@@ -69,7 +65,7 @@ def test_the_same_recipe_goes_on_without_a_word(train_then_resume: Callable[...,
     assert run.regularizers["regularization.weight_average"].steps == 6
 
 
-def test_another_monitor_begins_the_best_anew(train_then_resume: Callable[..., Resumed]) -> None:
+def test_another_monitor_begins_the_best_anew(train_then_resume):
     words = "regularization=[early_stopping]; schedule=plateau"
     run, state, said = train_then_resume(words, f"{words}; monitor=val/loss")
     assert said == ["begins anew: the best, which was chosen by val/accuracy and is by val/loss"]
@@ -87,17 +83,15 @@ def test_another_monitor_begins_the_best_anew(train_then_resume: Callable[..., R
     [("loss", "val/loss", True), ("loss", "val/accuracy", False), ("val", "val/accuracy", True)],
 )
 def test_scores_of_another_loss_or_split_begin_the_best_anew(
-    train_then_resume: Callable[..., Resumed], changed: str, monitor: str, anew: bool
-) -> None:
+    train_then_resume, changed, monitor, anew
+):
     _, state, said = train_then_resume(f"monitor={monitor}", f"monitor={monitor}", (changed,))
     assert (state.runs[0].best_step == 0) is anew
     assert len(said) == anew
 
 
 @pytest.mark.parametrize(("changed", "breaks"), [((), True), (("loss",), False)])
-def test_a_loss_of_another_kind_breaks_no_tie(
-    train_then_resume: Callable[..., Resumed], changed: tuple[str, ...], breaks: bool
-) -> None:
+def test_a_loss_of_another_kind_breaks_no_tie(train_then_resume, changed, breaks):
     _, state, said = train_then_resume("", "", changed)
     assert said == []
     assert state.runs[0].best_step > 0
@@ -119,8 +113,8 @@ WINDOW = "log_every='5 steps'; regularization=[l1,l2,label_smoothing]"
     ],
 )
 def test_the_mini_batches_since_the_last_point_count_where_the_same_is_minimized(
-    compose_recipe: Recipe, digits: Data, tmp_path: Path, then: str, kept: int
-) -> None:
+    compose_recipe, digits, tmp_path, then, kept
+):
     class Halt(Regularizer):
         def should_stop(self, score: float, step: int) -> bool:
             return step == 4
@@ -152,14 +146,12 @@ def run_names(run: Run) -> list[str]:
     return names + ["train/objective"] * (bool(names) or run.objective is not run.loss)
 
 
-def test_a_new_monitor_with_nothing_left_to_train(
-    train_then_resume: Callable[..., Resumed],
-) -> None:
+def test_a_new_monitor_with_nothing_left_to_train(train_then_resume):
     with pytest.raises(Mistake, match=r"^monitor=val/loss: the run has ended"):
         train_then_resume("", "monitor=val/loss; epochs='6 steps'")
 
 
-def test_another_preprocessing_is_fitted_anew(train_then_resume: Callable[..., Resumed]) -> None:
+def test_another_preprocessing_is_fitted_anew(train_then_resume):
     run, _, said = train_then_resume("", "preprocessing=[rescale]", ("preprocessing",))
     assert said == ["begins anew: the preprocessing, which is another"]
     seen = run.preprocessing(run.data.train.x[run.data.train.rows[:50]])
@@ -167,9 +159,7 @@ def test_another_preprocessing_is_fitted_anew(train_then_resume: Callable[..., R
     assert float(seen.min()) == -1.0
 
 
-def test_what_was_fitted_stays_and_samples_are_prepared_with_it(
-    train_then_resume: Callable[..., Resumed],
-) -> None:
+def test_what_was_fitted_stays_and_samples_are_prepared_with_it(train_then_resume):
     def shift(kept: record.Record) -> None:
         path = kept.directory / "checkpoints"
         saved = checkpoint.read(path / "last.pt")
@@ -183,7 +173,7 @@ def test_what_was_fitted_stays_and_samples_are_prepared_with_it(
         assert torch.equal(feed.x[:50], run.preprocessing(split.x[split.rows[:50]]))
 
 
-def test_regularizers_find_their_memories_by_key(train_then_resume: Callable[..., Resumed]) -> None:
+def test_regularizers_find_their_memories_by_key(train_then_resume):
     run, _, said = train_then_resume(
         "regularization=[early_stopping,gradient_noise,weight_average]",
         "regularization=[weight_average,l2,gradient_noise]",
@@ -194,9 +184,7 @@ def test_regularizers_find_their_memories_by_key(train_then_resume: Callable[...
 
 
 @pytest.mark.parametrize("rise", ["", "; warmup=10%"])
-def test_another_schedule_with_a_memory(
-    train_then_resume: Callable[..., Resumed], rise: str
-) -> None:
+def test_another_schedule_with_a_memory(train_then_resume, rise):
     _, _, said = train_then_resume(f"schedule=plateau{rise}", f"schedule=halve_on_worse{rise}")
     assert said == ["begins anew: the schedule, which is another"]
 
@@ -211,8 +199,8 @@ def test_another_schedule_with_a_memory(
     ],
 )
 def test_an_optimizer_with_another_state_begins_anew_and_trains(
-    train_then_resume: Callable[..., Resumed], tmp_path: Path, first: str, then: str, why: str
-) -> None:
+    train_then_resume, tmp_path, first, then, why
+):
     run, state, said = train_then_resume(first, then)
     assert len(said) == 1
     assert said[0].startswith(f"begins anew: the optimizer, {why}")
@@ -237,8 +225,8 @@ MUON = "optimizer=muon; optimizer.adamw_first={}; optimizer.adamw_last={}"
     ],
 )
 def test_an_optimizer_with_other_groups_of_weights_begins_anew_and_trains(
-    train_then_resume: Callable[..., Resumed], tmp_path: Path, first: str, then: str
-) -> None:
+    train_then_resume, tmp_path, first, then
+):
     run, state, said = train_then_resume(first, then)
     assert said == ["begins anew: the optimizer, which has its weights in other groups"]
     assert memory(run) == []
@@ -247,9 +235,7 @@ def test_an_optimizer_with_other_groups_of_weights_begins_anew_and_trains(
     kept.close()
 
 
-def test_groups_of_the_same_weights_with_another_mark(
-    train_then_resume: Callable[..., Resumed],
-) -> None:
+def test_groups_of_the_same_weights_with_another_mark(train_then_resume):
     """One matrix and nothing else: Muon has one group, whichever of its two kinds it is."""
 
     def unmark(kept: record.Record) -> None:
@@ -264,7 +250,7 @@ def test_groups_of_the_same_weights_with_another_mark(
     assert memory(run) == []
 
 
-def test_another_model_is_one_line(train_then_resume: Callable[..., Resumed]) -> None:
+def test_another_model_is_one_line(train_then_resume):
     with pytest.raises(Mistake, match=r"weight was of shape \[64, 64\] and is of shape \[8, 64\]"):
         train_then_resume("", "model.hidden=[8]")
 
@@ -276,18 +262,18 @@ class TestAfterEarlyStopping:
     PATIENCE = "regularization.early_stopping.patience='{} steps'"
 
     @pytest.fixture
-    def resume(self, train_then_resume: Callable[..., Resumed]) -> Callable[[str], Resumed]:
+    def resume(self, train_then_resume):
         first = f"{self.STILL}[l2,early_stopping]; {self.PATIENCE.format(1)}"
         return lambda then: train_then_resume(first, self.STILL + then)
 
-    def test_it_is_said_what_to_type(self, resume: Callable[[str], Resumed]) -> None:
+    def test_it_is_said_what_to_type(self, resume):
         _, state, [said] = resume(f"[l2,early_stopping]; {self.PATIENCE.format(1)}")
         assert state.runs[0].stopped
         assert said.startswith("regularization.early_stopping has ended the run at epoch ")
         more = r"regularization\.early_stopping\.patience='\d epochs' or regularization=\[l2\]"
         assert re.search(f"it would with {more}$", said)
 
-    def test_a_finished_run_stays_as_it_is(self, train_then_resume: Callable[..., Resumed]) -> None:
+    def test_a_finished_run_stays_as_it_is(self, train_then_resume):
         words = f"{self.STILL}[l2,early_stopping]; {self.PATIENCE.format(1)}"
         with pytest.raises(Mistake, match=r"has ended the run at epoch .* trains no further"):
             train_then_resume(words, words, (), lambda kept: kept.set_status(record.FINISHED))
@@ -295,18 +281,14 @@ class TestAfterEarlyStopping:
     @pytest.mark.parametrize(
         "rules", ["none", "[l2]", f"[l2,early_stopping]; {PATIENCE.format(1000)}"]
     )
-    def test_it_goes_on_with_more_patience_or_without(
-        self, resume: Callable[[str], Resumed], rules: str
-    ) -> None:
+    def test_it_goes_on_with_more_patience_or_without(self, resume, rules):
         _, state, said = resume(rules)
         assert said == []
         assert 0 < state.counters.step < 9
         assert not state.runs[0].stopped
 
 
-def test_a_length_that_is_behind_the_run_is_refused(
-    train_then_resume: Callable[..., Resumed], tmp_path: Path
-) -> None:
+def test_a_length_that_is_behind_the_run_is_refused(train_then_resume, tmp_path):
     with pytest.raises(Mistake, match=r"^epochs=0\.1\d+: the run is at epoch 0\.1\d+ already"):
         train_then_resume("", "epochs='4 steps'")
     [points] = (tmp_path / "runs").glob("*/metrics.jsonl")
@@ -326,15 +308,15 @@ def test_a_length_that_is_behind_the_run_is_refused(
     ],
 )
 def test_steps_of_other_samples_are_refused_and_nothing_is_cut_off(
-    train_then_resume: Callable[..., Resumed], tmp_path: Path, then: str, said: str
-) -> None:
+    train_then_resume, tmp_path, then, said
+):
     with pytest.raises(Mistake, match=f"{said}.*start a new run"):
         train_then_resume("checkpoint_every='100 seconds'", then)
     [points] = (tmp_path / "runs").glob("*/metrics.jsonl")
     assert [point["step"] for point in record.read_points(points.parent)] == [2, 4, 6]
 
 
-def test_longer_epochs_are_refused(train_then_resume: Callable[..., Resumed]) -> None:
+def test_longer_epochs_are_refused(train_then_resume):
     def shorten(kept: record.Record) -> None:
         path = kept.directory / "checkpoints"
         saved = checkpoint.read(path / "last.pt")
@@ -345,9 +327,7 @@ def test_longer_epochs_are_refused(train_then_resume: Callable[..., Resumed]) ->
         train_then_resume("", "", (), shorten)
 
 
-def test_a_run_that_has_trained_nothing_may_have_other_steps(
-    train_then_resume: Callable[..., Resumed],
-) -> None:
+def test_a_run_that_has_trained_nothing_may_have_other_steps(train_then_resume):
     def lose(kept: record.Record) -> None:
         for path in (kept.directory / "checkpoints").iterdir():
             path.unlink()
@@ -357,9 +337,7 @@ def test_a_run_that_has_trained_nothing_may_have_other_steps(
     assert said.endswith("checkpoints/last.pt is missing; going on from the beginning")
 
 
-def test_the_best_averages_stay_the_best_where_nothing_averages_any_more(
-    train_then_resume: Callable[..., Resumed],
-) -> None:
+def test_the_best_averages_stay_the_best_where_nothing_averages_any_more(train_then_resume):
     kept_best: dict[str, torch.Tensor] = {}
 
     def look(kept: record.Record) -> None:
@@ -401,17 +379,15 @@ def garble(kept: record.Record) -> None:
     ],
 )
 def test_a_checkpoint_that_knows_of_lost_points_is_passed_over(
-    train_then_resume: Callable[..., Resumed], harm: Any, step: int, instead: str
-) -> None:
+    train_then_resume, harm, step, instead
+):
     _, state, [said] = train_then_resume("", "", (), harm)
     assert state.counters.step == step
     assert said.endswith(f"points of metrics.jsonl are lost; going on from {instead}")
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, torch.zeros(3), [1, 2], {"position": 3}])
-def test_what_is_no_checkpoint_is_passed_over(
-    train_then_resume: Callable[..., Resumed], content: Any
-) -> None:
+def test_what_is_no_checkpoint_is_passed_over(train_then_resume, content):
     def harm(kept: record.Record) -> None:
         torch.save(content, kept.directory / "checkpoints" / "last.pt")
 

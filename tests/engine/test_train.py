@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrize
 
 from dlrun import record
-from dlrun.data import Data
 from dlrun.engine.evaluate import measure, samples
 from dlrun.engine.run import Run
 from dlrun.engine.state import begin
@@ -26,9 +24,7 @@ from dlrun.procedure.train import measured
 from dlrun.recipe import build
 from dlrun.regularization import Regularizer
 from tests.bench import bare
-from tests.conftest import Recipe, Trained, Watcher
-
-Train = Callable[..., Trained]
+from tests.conftest import Trained, Watcher
 
 
 def whole(run: Run, split: str) -> tuple[Tensor, Tensor]:
@@ -38,9 +34,7 @@ def whole(run: Run, split: str) -> tuple[Tensor, Tensor]:
     return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
 
-def test_same_weights_as_a_bare_loop(
-    train_recipe: Train, compose_recipe: Recipe, digits: Data
-) -> None:
+def test_same_weights_as_a_bare_loop(train_recipe, compose_recipe, digits):
     words = ["epochs=3", "batch_size=50", "monitor=train/loss", "schedule=cosine"]
     trained = train_recipe(*words)
     run = build.build(compose_recipe(*words), digits)
@@ -59,7 +53,7 @@ def test_same_weights_as_a_bare_loop(
         assert torch.equal(last[name], value), name
 
 
-def test_recorded_values_are_those_of_the_weights(train_recipe: Train) -> None:
+def test_recorded_values_are_those_of_the_weights(train_recipe):
     trained = train_recipe("epochs=4", "schedule=constant")
     run = trained.run
     x, y = whole(run, "val")
@@ -78,7 +72,7 @@ def test_recorded_values_are_those_of_the_weights(train_recipe: Train) -> None:
     assert next(iter(trained.points[0]["values"])) == "val/accuracy"
 
 
-def test_train_loss_is_the_mean_over_samples(train_recipe: Train) -> None:
+def test_train_loss_is_the_mean_over_samples(train_recipe):
     """With a rate of 0 the weights stay, and the mean over batches is that of the split."""
     trained = train_recipe("epochs=1", "optimizer=sgd", "optimizer.lr=0", "batch_size=50")
     run = trained.run
@@ -98,7 +92,7 @@ def in_double(run: Run) -> None:
     run.val = type(run.val)(run.val.x.double(), run.val.y, run.val.rows, True)
 
 
-def test_accumulated_batches_are_one_large_batch(train_recipe: Train) -> None:
+def test_accumulated_batches_are_one_large_batch(train_recipe):
     words = ["epochs=2", "optimizer=momentum", "monitor=train/loss"]
     large = train_recipe(*words, "batch_size=96", change=in_double)
     small = train_recipe(*words, "batch_size=32", "accumulate=3", change=in_double)
@@ -116,14 +110,14 @@ def test_accumulated_batches_are_one_large_batch(train_recipe: Train) -> None:
 @pytest.mark.parametrize(
     ("words", "steps"), [(["batch_size=full"], 3), (["batch_size=1"], 3 * 1078)]
 )
-def test_extreme_batches(train_recipe: Train, words: list[str], steps: int) -> None:
+def test_extreme_batches(train_recipe, words, steps):
     trained = train_recipe("epochs=3", "optimizer.lr=0.001", "model=linear", *words)
     assert trained.state.counters.step == steps
     losses = trained.values("train/loss")
     assert losses[-1] < losses[0]
 
 
-def test_drop_last_leaves_out_the_smaller_batch(train_recipe: Train) -> None:
+def test_drop_last_leaves_out_the_smaller_batch(train_recipe):
     trained = train_recipe("epochs=2", "batch_size=50", "drop_last=true")
     assert trained.state.counters.step == 2 * (1078 // 50)
     assert trained.state.counters.epoch == 2
@@ -137,14 +131,12 @@ def test_drop_last_leaves_out_the_smaller_batch(train_recipe: Train) -> None:
         ("2", "25%", [17, 34, 51, 68]),
     ],
 )
-def test_lengths_in_any_unit(
-    train_recipe: Train, epochs: str, every: str, steps: list[int]
-) -> None:
+def test_lengths_in_any_unit(train_recipe, epochs, every, steps):
     trained = train_recipe(f"epochs={epochs}", f"validate_every={every}", f"log_every={every}")
     assert [point["step"] for point in trained.points] == steps
 
 
-def test_the_norm_of_the_gradient_is_limited(train_recipe: Train) -> None:
+def test_the_norm_of_the_gradient_is_limited(train_recipe):
     norms: list[float] = []
 
     def watch(run: Run) -> None:
@@ -159,7 +151,7 @@ def test_the_norm_of_the_gradient_is_limited(train_recipe: Train) -> None:
     assert trained.values("grad/norm")[0] > 0  # before clipping
 
 
-def test_elements_of_the_gradient_are_limited(train_recipe: Train) -> None:
+def test_elements_of_the_gradient_are_limited(train_recipe):
     largest: list[float] = []
 
     def watch(run: Run) -> None:
@@ -172,7 +164,7 @@ def test_elements_of_the_gradient_are_limited(train_recipe: Train) -> None:
     assert max(largest) == pytest.approx(0.01)
 
 
-def test_warmup_and_schedule_reach_the_optimizer(train_recipe: Train) -> None:
+def test_warmup_and_schedule_reach_the_optimizer(train_recipe):
     trained = train_recipe(
         *("epochs=3", "warmup='10 steps'", "schedule=cosine", "optimizer.lr=0.4"),
         *("log_every='1 steps'", "validate_every=3"),
@@ -184,7 +176,7 @@ def test_warmup_and_schedule_reach_the_optimizer(train_recipe: Train) -> None:
     assert trained.values("lr") == pytest.approx(expected)
 
 
-def test_early_stopping_ends_the_run_with_the_best_weights(train_recipe: Train) -> None:
+def test_early_stopping_ends_the_run_with_the_best_weights(train_recipe):
     trained = train_recipe(
         *("epochs=200", "regularization=[early_stopping]", "optimizer.lr=0.2", "seed=3"),
         "regularization.early_stopping.patience='4 epochs'",
@@ -201,14 +193,14 @@ def test_early_stopping_ends_the_run_with_the_best_weights(train_recipe: Train) 
     assert accuracy == max(accuracies)
 
 
-def test_validating_more_often_changes_nothing(train_recipe: Train) -> None:
+def test_validating_more_often_changes_nothing(train_recipe):
     words = ["epochs=2", "regularization=[dropout]", "monitor=train/loss"]
     seldom = train_recipe(*words)
     often = train_recipe(*words, "validate_every='3 steps'")
     assert seldom.values("train/loss") == often.values("train/loss")
 
 
-def test_the_seed_is_all_there_is_to_chance(train_recipe: Train) -> None:
+def test_the_seed_is_all_there_is_to_chance(train_recipe):
     words = [
         "epochs=2",
         "regularization=[dropout]",
@@ -221,7 +213,7 @@ def test_the_seed_is_all_there_is_to_chance(train_recipe: Train) -> None:
     assert first.values("train/loss") != other.values("train/loss")
 
 
-def test_a_loss_that_is_no_number_ends_the_run(train_recipe: Train) -> None:
+def test_a_loss_that_is_no_number_ends_the_run(train_recipe):
     with pytest.raises(
         Failure, match=r"became (nan|inf) at step \d+.*with a rate of 1e\+20.*optimizer\.lr"
     ) as error:
@@ -230,7 +222,7 @@ def test_a_loss_that_is_no_number_ends_the_run(train_recipe: Train) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_lower_precision_learns_as_well(train_recipe: Train, precision: str) -> None:
+def test_lower_precision_learns_as_well(train_recipe, precision):
     exact = train_recipe("epochs=5")
     lower = train_recipe("epochs=5", f"precision={precision}")
     assert lower.values("train/loss") != exact.values("train/loss")
@@ -238,7 +230,7 @@ def test_lower_precision_learns_as_well(train_recipe: Train, precision: str) -> 
     assert all(weight.dtype == torch.float32 for weight in lower.run.weights)
 
 
-def test_channels_last_is_how_images_and_weights_lie(train_recipe: Train) -> None:
+def test_channels_last_is_how_images_and_weights_lie(train_recipe):
     seen = []
 
     def watch(run: Run) -> None:
@@ -263,7 +255,7 @@ def test_channels_last_is_how_images_and_weights_lie(train_recipe: Train) -> Non
 
 
 @pytest.mark.slow
-def test_a_compiled_model_learns_the_same_and_keeps_its_names(train_recipe: Train) -> None:
+def test_a_compiled_model_learns_the_same_and_keeps_its_names(train_recipe):
     words = ["epochs='6 steps'", "batch_size=64", "validate_every='6 steps'"]
     plain, compiled = train_recipe(*words), train_recipe(*words, "compile=true")
     assert compiled.values("train/loss") == pytest.approx(plain.values("train/loss"), rel=1e-4)
@@ -271,7 +263,7 @@ def test_a_compiled_model_learns_the_same_and_keeps_its_names(train_recipe: Trai
     assert state["model"].keys() == plain.run.model.state_dict().keys()
 
 
-def test_an_optimizer_that_evaluates_the_loss_itself(train_recipe: Train) -> None:
+def test_an_optimizer_that_evaluates_the_loss_itself(train_recipe):
     def swap(run: Run) -> None:
         run.optimizer = torch.optim.LBFGS(run.weights, lr=1, max_iter=4)
 
@@ -281,9 +273,7 @@ def test_an_optimizer_that_evaluates_the_loss_itself(train_recipe: Train) -> Non
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_the_norm_is_that_of_the_weights_whose_loss_is_recorded(
-    train_recipe: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_norm_is_that_of_the_weights_whose_loss_is_recorded(train_recipe, monkeypatch):
     """However often the optimizer evaluates the loss in a step."""
     norms = []
 
@@ -304,16 +294,14 @@ def test_the_norm_is_that_of_the_weights_whose_loss_is_recorded(
     assert trained.values("grad/norm") == pytest.approx(norms, rel=1e-4)
 
 
-def test_the_time_of_an_epoch_is_that_of_all_its_batches(
-    train_recipe: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_time_of_an_epoch_is_that_of_all_its_batches(train_recipe, monkeypatch):
     monkeypatch.setattr("dlrun.engine.train.perf_counter", itertools.count().__next__)
     trained = train_recipe("epochs=1", "accumulate=4", "batch_size=8")
     [epoch], [elapsed] = trained.values("time/epoch"), trained.values("time/elapsed")
     assert epoch == pytest.approx(elapsed - 1), "all but the validation"
 
 
-def test_training_on_keeps_the_rates(compose_recipe: Recipe, digits: Data, tmp_path: Path) -> None:
+def test_training_on_keeps_the_rates(compose_recipe, digits, tmp_path):
     """A run that is trained in two calls goes through the rates of one."""
 
     class Halt(Regularizer):
@@ -332,7 +320,7 @@ def test_training_on_keeps_the_rates(compose_recipe: Recipe, digits: Data, tmp_p
     assert rates == pytest.approx([0.025, 0.05, 0.075, 0.1])
 
 
-def test_a_rule_judges_by_the_metric_it_asks_for(train_recipe: Train) -> None:
+def test_a_rule_judges_by_the_metric_it_asks_for(train_recipe):
     seen = []
 
     class Rule(Regularizer):
@@ -347,9 +335,7 @@ def test_a_rule_judges_by_the_metric_it_asks_for(train_recipe: Train) -> None:
     assert seen == trained.values("val/loss")
 
 
-def test_a_rule_that_judges_by_another_metric_does_not_choose_the_best(
-    train_recipe: Train,
-) -> None:
+def test_a_rule_that_judges_by_another_metric_does_not_choose_the_best(train_recipe):
     class Rule(Regularizer):
         metric, min_improvement = "val/loss", 1e9
 
@@ -362,7 +348,7 @@ def test_a_rule_that_judges_by_another_metric_does_not_choose_the_best(
     assert trained.state.runs[0].best_step == 34 * (accuracies.index(max(accuracies)) + 1)
 
 
-def test_a_step_that_overflows_is_none() -> None:
+def test_a_step_that_overflows_is_none():
     """What constrains or averages weights after a step leaves it out."""
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([weight], lr=1.0)
@@ -377,7 +363,7 @@ def test_a_step_that_overflows_is_none() -> None:
 
 
 @pytest.mark.parametrize("sampling", ["balanced", "stratified"])
-def test_other_orders_of_an_epoch(train_recipe: Train, sampling: str) -> None:
+def test_other_orders_of_an_epoch(train_recipe, sampling):
     trained = train_recipe("epochs=3", f"sampling={sampling}", "batch_size=50")
     rows = trained.run.order(0)
     counts = torch.bincount(trained.run.train.y[rows], minlength=10)
@@ -388,7 +374,7 @@ def test_other_orders_of_an_epoch(train_recipe: Train, sampling: str) -> None:
     assert trained.values("val/accuracy")[-1] > 0.9
 
 
-def test_class_weights_weigh_what_is_minimized(train_recipe: Train) -> None:
+def test_class_weights_weigh_what_is_minimized(train_recipe):
     trained = train_recipe(
         "epochs=1", "optimizer=sgd", "optimizer.lr=0", "class_weights=balanced", "batch_size=full"
     )
@@ -454,9 +440,7 @@ MINIMIZED = {
 
 @pytest.mark.parametrize("name", MINIMIZED)
 @pytest.mark.parametrize("every", ["'1 steps'", "'13 steps'", "1"])
-def test_the_loss_is_plain_and_the_objective_is_what_is_minimized(
-    train_recipe: Train, name: str, every: str
-) -> None:
+def test_the_loss_is_plain_and_the_objective_is_what_is_minimized(train_recipe, name, every):
     """Both against formulas, on the logits, the targets and the weights of every mini-batch."""
     words, amount, weighs, l1, l2 = MINIMIZED[name]
     strengths = [f"regularization.{n}.strength={v}" for n, v in (("l1", l1), ("l2", l2)) if v]
@@ -501,9 +485,7 @@ def test_the_loss_is_plain_and_the_objective_is_what_is_minimized(
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "line_search"])
-def test_a_line_search_minimizes_the_objective(
-    train_recipe: Train, compose_recipe: Recipe, digits: Data, optimizer: str
-) -> None:
+def test_a_line_search_minimizes_the_objective(train_recipe, compose_recipe, digits, optimizer):
     """Of several evaluations in a step the first is recorded: that of the weights before it."""
     words = (
         *("epochs=3", f"optimizer={optimizer}", "batch_size=full", "schedule=constant"),
@@ -531,9 +513,7 @@ def test_a_line_search_minimizes_the_objective(
         ["optimizer=lbfgs", "batch_size=full"],
     ],
 )
-def test_where_the_loss_is_minimized_it_is_computed_once(
-    train_recipe: Train, words: list[str]
-) -> None:
+def test_where_the_loss_is_minimized_it_is_computed_once(train_recipe, words):
     calls = []
 
     def count(run: Run) -> None:
@@ -552,7 +532,7 @@ def test_where_the_loss_is_minimized_it_is_computed_once(
     assert trained.values("train/objective") == []
 
 
-def test_validation_and_training_losses_can_be_compared(train_recipe: Train) -> None:
+def test_validation_and_training_losses_can_be_compared(train_recipe):
     """With weights that stay, train/loss is what val/loss would be of the training split."""
     words = ["regularization=[label_smoothing,l2]", "class_weights=balanced", "epochs=1"]
     trained = train_recipe(*words, "optimizer=sgd", "optimizer.lr=0", "monitor=train/loss")
@@ -564,7 +544,7 @@ def test_validation_and_training_losses_can_be_compared(train_recipe: Train) -> 
     assert trained.values("train/objective")[0] > 1.001 * loss
 
 
-def test_regression_has_one_loss_and_penalties_beside_it(train_recipe: Train, digits: Data) -> None:
+def test_regression_has_one_loss_and_penalties_beside_it(train_recipe, digits):
     rule = ["regularization=[l2]", "regularization.l2.strength=0.1"]
     trained = train_recipe("epochs=2", *rule, "loss=mse", "model=autoencoder")
     for values in (point["values"] for point in trained.points):
@@ -573,7 +553,7 @@ def test_regression_has_one_loss_and_penalties_beside_it(train_recipe: Train, di
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("none", 1), ("linear", 4), ("sqrt", 2)])
-def test_the_rate_scales_with_the_batch(train_recipe: Train, rule: str, factor: float) -> None:
+def test_the_rate_scales_with_the_batch(train_recipe, rule, factor):
     trained = train_recipe(
         *("epochs=1", "batch_size=32", "accumulate=2", "base_batch_size=16"),
         *(f"scale_lr={rule}", "optimizer.lr=0.01", "schedule=constant"),
@@ -589,7 +569,7 @@ def test_the_rate_scales_with_the_batch(train_recipe: Train, rule: str, factor: 
         ["optimizer=sam", "optimizer.base=adamw"],
     ],
 )
-def test_decay_of_weights_alone(optimizer: list[str], train_recipe: Train) -> None:
+def test_decay_of_weights_alone(optimizer, train_recipe):
     """With no gradient but decay, weights shrink by the factor and biases stay."""
     before: dict[str, Tensor] = {}
 
@@ -627,9 +607,7 @@ def lengths_and_directions(run: Run) -> list[tuple[Tensor, Tensor]]:
         ("regularization=[weight_norm,l2]", "regularization.l2.strength=0.5"),
     ],
 )
-def test_decay_of_weights_is_that_of_the_computed_ones(
-    train_recipe: Train, words: tuple[str, ...]
-) -> None:
+def test_decay_of_weights_is_that_of_the_computed_ones(train_recipe, words):
     """g·v/‖v‖ shrinks by the factor, biases and v stay: as L2 of the weights would have it."""
     before: dict[str, Any] = {}
 
@@ -649,7 +627,7 @@ def test_decay_of_weights_is_that_of_the_computed_ones(
         assert torch.equal(v, direction)
 
 
-def test_penalties_are_recorded_of_the_computed_weights(train_recipe: Train) -> None:
+def test_penalties_are_recorded_of_the_computed_weights(train_recipe):
     words = ("epochs='5 steps'", "log_every='5 steps'", "model.hidden=[6]")
     words += ("optimizer=sgd", "optimizer.lr=1e-30")  # so that the mean of the steps is that of all
     penalties = ("regularization=[weight_norm,l1,l2]", "regularization.l2.strength=0.5")
@@ -663,9 +641,7 @@ def test_penalties_are_recorded_of_the_computed_weights(train_recipe: Train) -> 
     assert trained.values("train/l1")[-1] == pytest.approx(0.25 * sizes, rel=1e-5)
 
 
-def test_muon_turns_directions_and_leaves_lengths_to_adamw(
-    compose_recipe: Recipe, digits: Data
-) -> None:
+def test_muon_turns_directions_and_leaves_lengths_to_adamw(compose_recipe, digits):
     words = ("model.hidden=[6,5]", "regularization=[weight_norm]", "optimizer=muon")
     for more in ((), ("decay=weights", "optimizer.weight_decay=0.1")):
         run = build.build(compose_recipe(*words, *more), digits)
@@ -680,9 +656,7 @@ def test_muon_turns_directions_and_leaves_lengths_to_adamw(
             assert len(shrinks) in (0, len(group["params"]))
 
 
-def test_decoupled_decay_has_the_rate_that_each_weight_is_trained_with(
-    train_recipe: Train,
-) -> None:
+def test_decoupled_decay_has_the_rate_that_each_weight_is_trained_with(train_recipe):
     """With Muon the last matrix is AdamW's and has its rate; no gradient moves them else."""
     before: dict[str, Tensor] = {}
 
@@ -706,7 +680,7 @@ def test_decoupled_decay_has_the_rate_that_each_weight_is_trained_with(
         torch.testing.assert_close(value, before[name] * factor)
 
 
-def test_what_is_measured_is_the_loss_alone(train_recipe: Train) -> None:
+def test_what_is_measured_is_the_loss_alone(train_recipe):
     """Label smoothing changes what is trained, not what validation says."""
     words = ["epochs=2", "optimizer.lr=0", "optimizer=sgd"]
     plain = train_recipe(*words)
@@ -716,7 +690,7 @@ def test_what_is_measured_is_the_loss_alone(train_recipe: Train) -> None:
     assert smooth.values("train/objective") != plain.values("train/loss")
 
 
-def test_averaged_weights_are_what_is_evaluated_and_kept(train_recipe: Train) -> None:
+def test_averaged_weights_are_what_is_evaluated_and_kept(train_recipe):
     words = ["epochs=4", "regularization=[weight_average]", "schedule=constant"]
     trained = train_recipe(*words)
     run = trained.run
@@ -735,7 +709,7 @@ def test_averaged_weights_are_what_is_evaluated_and_kept(train_recipe: Train) ->
     assert torch.equal(run.model.state_dict()[name], kept[name])
 
 
-def test_an_autoencoder_learns_its_input(train_recipe: Train) -> None:
+def test_an_autoencoder_learns_its_input(train_recipe):
     trained = train_recipe("epochs=3", "model=autoencoder", "loss=mse", "optimizer=adam")
     run = trained.run
     x, _ = whole(run, "val")
@@ -749,7 +723,7 @@ def test_an_autoencoder_learns_its_input(train_recipe: Train) -> None:
 
 
 @pytest.mark.proves("test_augmentation=center_crop")
-def test_trained_on_crops_and_evaluated_on_the_middle(train_recipe: Train, digits: Data) -> None:
+def test_trained_on_crops_and_evaluated_on_the_middle(train_recipe, digits):
     """Where augmentation makes images smaller, validation takes the middle of each."""
     trained = train_recipe(
         *("epochs=2", "augmentation=[scale_crop]", "augmentation.scale_crop.size=6"),
@@ -768,9 +742,7 @@ CROPPED = ("epochs=1", "augmentation=[scale_crop]", "augmentation.scale_crop.siz
 
 
 @pytest.mark.parametrize("model", ["linear", "cnn"])
-def test_mirrored_views_have_the_size_that_the_model_is_trained_on(
-    train_recipe: Train, digits: Data, model: str
-) -> None:
+def test_mirrored_views_have_the_size_that_the_model_is_trained_on(train_recipe, digits, model):
     small = ("model.channels=[8]",) if model == "cnn" else ()
     words = (*CROPPED, "augmentation.scale_crop.short=[8,9]", f"model={model}", *small)
     run = train_recipe(*words, "test_augmentation=flip").run
@@ -788,8 +760,8 @@ def test_mirrored_views_have_the_size_that_the_model_is_trained_on(
 
 @pytest.mark.parametrize(("size", "side"), [("null", 8), ("7", 7), ("${facts.shape}", 6)])
 def test_views_with_a_size_have_it_whatever_the_model_is_trained_on(
-    train_recipe: Train, digits: Data, size: str, side: int
-) -> None:
+    train_recipe, digits, size, side
+):
     words = (*CROPPED, "augmentation.scale_crop.short=[8,9]", "model=cnn", "model.channels=[8]")
     views = ("test_augmentation=center_crop", f"test_augmentation.size={size}")
     run = train_recipe(*words, *views).run
@@ -803,7 +775,7 @@ def test_views_with_a_size_have_it_whatever_the_model_is_trained_on(
     assert measured(run, "test")["test/loss"] == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_views_are_averaged_as_probabilities(train_recipe: Train, digits: Data) -> None:
+def test_views_are_averaged_as_probabilities(train_recipe, digits):
     trained = train_recipe("epochs=2", "test_augmentation=flip", "model=linear")
     run = trained.run
     x = digits.test.x[digits.test.rows]
@@ -818,7 +790,7 @@ def test_views_are_averaged_as_probabilities(train_recipe: Train, digits: Data) 
     assert values["test/loss"] == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_the_test_split_is_measured_with_the_best_average(train_recipe: Train) -> None:
+def test_the_test_split_is_measured_with_the_best_average(train_recipe):
     """Not with the last one: later averages are worse here, the rate being far too high."""
     trained = train_recipe(
         *("epochs=6", "optimizer=asgd", "optimizer.lr=2", "schedule=constant", "seed=1")
@@ -901,9 +873,7 @@ def test_parameters_that_join_later_are_trained_from_then_on(train_recipe):
         ("optimizer=schedulefree_sgd", "optimizer.lr=1"),
     ],
 )
-def test_weights_that_are_evaluated_keep_their_limit(
-    train_recipe: Callable[..., Trained], optimizer: tuple[str, ...]
-) -> None:
+def test_weights_that_are_evaluated_keep_their_limit(train_recipe, optimizer):
     words = ("epochs=2", "regularization=[max_norm]", "regularization.max_norm.limit=0.5")
     trained = train_recipe(*words, *optimizer)
     layers = [layer for layer in trained.run.model.modules() if isinstance(layer, nn.Linear)]
@@ -912,9 +882,7 @@ def test_weights_that_are_evaluated_keep_their_limit(
 
 
 @pytest.mark.parametrize("optimizer", ["nesterov", "momentum"])
-def test_a_proximal_step_gives_exact_zeros_behind_a_look_ahead(
-    train_recipe: Callable[..., Trained], optimizer: str
-) -> None:
+def test_a_proximal_step_gives_exact_zeros_behind_a_look_ahead(train_recipe, optimizer):
     words = ("epochs=2", f"optimizer={optimizer}", "optimizer.form=classical")
     words += ("regularization=[l1]", "regularization.l1.form=proximal")
     trained = train_recipe(*words, "regularization.l1.strength=0.1")

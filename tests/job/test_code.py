@@ -1,7 +1,5 @@
 """Which of a recipe's code is the user's own."""
 
-from pathlib import Path
-
 import pytest
 from omegaconf import OmegaConf
 
@@ -9,7 +7,7 @@ from dlrun.job import code
 
 
 @pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def mine(tmp_path, monkeypatch):
     (tmp_path / "sourcesnet").mkdir()
     (tmp_path / "sourcesnet" / "__init__.py").write_text("")
     file = tmp_path / "sourcesnet" / "net.py"
@@ -23,7 +21,7 @@ def digests(*targets: str) -> dict[str, str]:
     return code.digests(OmegaConf.create({"model": {"parts": options}, "lr": "${facts.lr}"}))
 
 
-def test_a_file_is_known_by_its_content(mine: Path) -> None:
+def test_a_file_is_known_by_its_content(mine):
     before = digests("sourcesnet.net.Net", "sourcesnet.net.Net.make")
     assert list(before) == ["sourcesnet.net"]
     mine.touch()
@@ -33,7 +31,7 @@ def test_a_file_is_known_by_its_content(mine: Path) -> None:
     assert digests("sourcesnet.net.Net") != before
 
 
-def test_what_is_installed_or_not_there_is_left_out(mine: Path) -> None:
+def test_what_is_installed_or_not_there_is_left_out(mine):
     assert digests("dlrun.loss.bce", "torch.optim.SGD", "json.loads", "yaml.load", "len") == {}
     assert digests("sourcesnet.gone.Net", "nowhere.Net", "", "a..b") == {
         "sourcesnet": digests("sourcesnet.gone")["sourcesnet"]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy
@@ -28,7 +28,7 @@ FAST = ("tracking=none", "threads=1", "epochs=2")
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path, monkeypatch):
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -65,7 +65,7 @@ def wait_for_points(here: Path, count: int, process: "subprocess.Popen[str]") ->
 
 @pytest.mark.figures
 @pytest.mark.proves("procedure=train")
-def test_what_a_run_leaves(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_run_leaves(here, capsys):
     assert main([*FAST, "optimizer=adam", "seed=3"]) == 0
     directory = last(here)
     info = record.read_json(directory / "run.json")
@@ -83,12 +83,12 @@ def test_what_a_run_leaves(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert f"dlrun resume={directory.name}" in output
 
 
-def test_a_mistake_leaves_nothing(here: Path) -> None:
+def test_a_mistake_leaves_nothing(here):
     assert main([*FAST, "optimizer.lr=-1"]) == 2
     assert not (here / "outputs" / "runs").exists()
 
 
-def test_a_failed_run_says_so_in_its_record(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_run_says_so_in_its_record(here, capsys):
     assert main([*FAST, "optimizer.lr=1e30", "schedule=constant"]) == 1
     status = record.read_status(last(here))
     assert status["status"] == "FAILED"
@@ -96,7 +96,7 @@ def test_a_failed_run_says_so_in_its_record(here: Path, capsys: pytest.CaptureFi
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_going_on_for_longer(here: Path) -> None:
+def test_going_on_for_longer(here):
     """A finished run goes on from its end in the same record; each point is there once."""
     assert main([*FAST, "schedule=constant"]) == 0
     first = last(here)
@@ -121,7 +121,7 @@ def test_going_on_for_longer(here: Path) -> None:
     ]
 
 
-def test_another_rate_from_here_on(here: Path) -> None:
+def test_another_rate_from_here_on(here):
     assert main([*FAST, "schedule=constant", "optimizer=adam"]) == 0
     assert main(["resume=last", "epochs=3", "optimizer.lr=0.0001"]) == 0
     points = record.read_points(last(here))
@@ -129,22 +129,20 @@ def test_another_rate_from_here_on(here: Path) -> None:
 
 
 @pytest.mark.proof
-def test_a_name_that_was_given_stays(here: Path) -> None:
+def test_a_name_that_was_given_stays(here):
     assert main([*FAST, "name=mine"]) == 0
     assert main(["resume=last", "epochs=3"]) == 0
     assert record.read_json(last(here) / "run.json")["name"] == "mine"
 
 
-def test_another_model_does_not_fit(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_model_does_not_fit(here, capsys):
     assert main([*FAST]) == 0
     assert main(["resume=last", "epochs=3", "model.hidden=[8]"]) == 2
     assert "checkpoint does not fit the model" in capsys.readouterr().err
     assert record.read_status(last(here))["status"] == "FINISHED"
 
 
-def test_another_seed_is_said_to_change_little(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_seed_is_said_to_change_little(here, capsys):
     assert main([*FAST]) == 0
     assert "seed=" not in capsys.readouterr().err
     assert main(["resume=last", "seed=3"]) == 0
@@ -154,9 +152,7 @@ def test_another_seed_is_said_to_change_little(
 
 
 @pytest.mark.proof
-def test_going_on_with_another_split_is_refused(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_going_on_with_another_split_is_refused(here, capsys):
     assert main([*FAST]) == 0
     before = record.read_points(last(here))
     assert main(["resume=last", "epochs=3", "data.split_seed=3"]) == 2
@@ -165,7 +161,7 @@ def test_going_on_with_another_split_is_refused(
     assert main(["resume=last", "epochs=3"]) == 0
 
 
-def test_going_on_in_other_steps_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_going_on_in_other_steps_is_refused(here, capsys):
     assert main([*FAST, "batch_size=64"]) == 0
     before = (last(here) / "metrics.jsonl").read_bytes()
     assert main(["resume=last", "epochs=4", "batch_size=16"]) == 2
@@ -175,7 +171,7 @@ def test_going_on_in_other_steps_is_refused(here: Path, capsys: pytest.CaptureFi
     assert record.read_points(last(here))[-1]["epoch"] == 3
 
 
-def test_going_on_without_the_averages_keeps_the_best_of_them(here: Path) -> None:
+def test_going_on_without_the_averages_keeps_the_best_of_them(here):
     """What is called the best measures what it is said to, whatever comes after it."""
     assert main([*FAST, "regularization=[weight_average]", "monitor=val/loss"]) == 0
     claimed = [p["values"].get("val/loss", 9.0) for p in record.read_points(last(here))]
@@ -188,7 +184,7 @@ def test_going_on_without_the_averages_keeps_the_best_of_them(here: Path) -> Non
 
 
 @pytest.mark.proof
-def test_going_on_by_another_measure(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_going_on_by_another_measure(here, capsys):
     assert main([*FAST]) == 0
     assert main(["resume=last", "epochs=3", "monitor=val/loss"]) == 0
     assert "chosen by val/accuracy and is by val/loss" in capsys.readouterr().err
@@ -225,7 +221,7 @@ def test_going_on_with_a_metric_that_is_measured_in_another_way(here, capsys):
     assert "monitor=val/calibration_error: is not measured; add" in capsys.readouterr().err
 
 
-def test_going_on_without_a_regularizer(here: Path) -> None:
+def test_going_on_without_a_regularizer(here):
     rules = ["regularization=[l2]", "regularization.l2.strength=0.001"]
     assert main([*FAST, *rules]) == 0
     assert main(["resume=last", "epochs=3", "regularization=none"]) == 0
@@ -235,7 +231,7 @@ def test_going_on_without_a_regularizer(here: Path) -> None:
     assert info["overrides"] == [*FAST[:2], "epochs=3", "regularization=none"]
 
 
-def test_going_on_with_a_record_that_misses_facts(here: Path) -> None:
+def test_going_on_with_a_record_that_misses_facts(here):
     """As that of a job of a sweep which was refused."""
     assert main([*FAST]) == 0
     info = record.read_json(last(here) / "run.json")
@@ -249,7 +245,7 @@ def test_going_on_with_a_record_that_misses_facts(here: Path) -> None:
     }
 
 
-def test_going_on_from_another_directory(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_going_on_from_another_directory(here, monkeypatch):
     (here / "otherwhere").mkdir()
     (here / "theirnet.py").write_text("from torch.nn import *\nNet = Linear\n")
     rows = [f"{a},{b},{3 * a - 2 * b + 1}" for a in range(20) for b in range(20)]
@@ -266,7 +262,7 @@ def test_going_on_from_another_directory(here: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.proves("model=custom")
-def test_the_users_own_model(here: Path) -> None:
+def test_the_users_own_model(here):
     (here / "ournet.py").write_text(
         "from torch import nn\n"
         "class Net(nn.Module):\n"
@@ -287,7 +283,7 @@ def test_the_users_own_model(here: Path) -> None:
     assert record.read_json(last(here) / "run.json")["parameters"] == 65 * 32 + 33 * 10
 
 
-def test_regression_from_a_table(here: Path) -> None:
+def test_regression_from_a_table(here):
     rows = [f"{a},{b},{3 * a - 2 * b + 1}" for a in range(20) for b in range(20)]
     (here / "plane.csv").write_text("\n".join(["a,b,height", *rows]))
     words = ["data=arrays", "data.path=plane.csv", "data.target=height", "loss=mse"]
@@ -302,7 +298,7 @@ def test_regression_from_a_table(here: Path) -> None:
     ("number", "code"),
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.proof)],
 )
-def test_a_signal_saves_the_state(here: Path, number: int, code: int) -> None:
+def test_a_signal_saves_the_state(here, number, code):
     """Stopped in the middle, then resumed: the points of an uninterrupted run."""
     words = ["threads=1", "epochs=150", "tracking=none"]
     process = start(here, *words)
@@ -323,7 +319,7 @@ def test_a_signal_saves_the_state(here: Path, number: int, code: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_signal_after_the_run_was_deleted_saves_nothing(here: Path) -> None:
+def test_a_signal_after_the_run_was_deleted_saves_nothing(here):
     process = start(here, "threads=1", "epochs=5000", "tracking=none", "log_every='100 epochs'")
     wait_for_points(here, 1, process)
     process.send_signal(signal.SIGSTOP)  # what writes meanwhile would fill the folders anew
@@ -340,7 +336,7 @@ def test_a_signal_after_the_run_was_deleted_saves_nothing(here: Path) -> None:
 
 @pytest.mark.proof
 @pytest.mark.slow
-def test_the_input_example_of_a_model_is_drawn(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_input_example_of_a_model_is_drawn(here, monkeypatch):
     """Of two classes that stand one after the other in the file, it has one sample each."""
     monkeypatch.setenv("DLRUN_CACHE", str(here / "cache"))
     y = numpy.arange(200) // 100
@@ -352,7 +348,7 @@ def test_the_input_example_of_a_model_is_drawn(here: Path, monkeypatch: pytest.M
 
 @pytest.mark.proof
 @pytest.mark.slow
-def test_killed_runs_are_in_mlflow_once(here: Path) -> None:
+def test_killed_runs_are_in_mlflow_once(here):
     """Twice killed and resumed: one MLflow run, FINISHED, with every point of the record once."""
     command = ["threads=1", "epochs=120", "checkpoint_every='20 steps'", "tracking.model=false"]
     points = 5
@@ -380,7 +376,7 @@ def test_killed_runs_are_in_mlflow_once(here: Path) -> None:
             assert value == expected[key, step]
 
 
-def test_names() -> None:
+def test_names():
     assert recording.name([]) == "default"
     assert (
         recording.name(["model=cnn", "device=cpu", "tracking=none", "seed=1"]) == "model=cnn seed=1"
@@ -393,7 +389,7 @@ VALIDATED += ["epochs='60 steps'", "validate_every='10 steps'", "log_every='10 s
 
 
 @pytest.fixture
-def scores(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Weights]]:
+def scores(monkeypatch):
     """scores([(loss, accuracy), ...]) are what the validations find; gives the weights at each."""
 
     def plan(found: Sequence[tuple[float, float]]) -> list[Weights]:
@@ -443,13 +439,8 @@ def of(weights: Weights, seen: list[Weights]) -> int:
     ),
 )
 def test_early_stopping_returns_the_step_that_its_patience_counts_from(
-    here: Path,
-    scores: Callable[..., list[Weights]],
-    monkeypatch: pytest.MonkeyPatch,
-    rule: list[str],
-    best: int,
-    result: int,
-) -> None:
+    here, scores, monkeypatch, rule, best, result
+):
     """best.pt, best/epoch, the test and what is saved mean the step of its own best."""
     losses = [2.0, 1.5, 1.4, 1.45, 1.5, 1.6]
     seen = scores(list(zip(losses, [0.5, 0.55, 0.6, 0.65, 0.6, 0.5], strict=True)))
@@ -474,9 +465,7 @@ TIED = [(0.5, 0.9), (0.4, 0.9), (0.45, 0.9), (0.6, 0.8), (0.6, 0.8), (0.6, 0.8)]
 
 
 @pytest.mark.parametrize("monitor", ["val/accuracy", "val/loss"])
-def test_a_tie_is_broken_by_the_loss_and_is_no_improvement(
-    here: Path, scores: Callable[..., list[Weights]], monitor: str
-) -> None:
+def test_a_tie_is_broken_by_the_loss_and_is_no_improvement(here, scores, monitor):
     """The third accuracy equals the best at a higher loss; patience counts from the first."""
     seen = scores(TIED)
     plateau = ["schedule=plateau", "schedule.patience='20 steps'", "optimizer.lr=0.1"]
@@ -492,7 +481,7 @@ def test_a_tie_is_broken_by_the_loss_and_is_no_improvement(
     assert cut == (since + 2) * 10 + 10, "the step after the patience is over"
 
 
-def test_a_tie_does_not_halve_the_rate(here: Path, scores: Callable[..., list[Weights]]) -> None:
+def test_a_tie_does_not_halve_the_rate(here, scores):
     scores(TIED)
     words = [*VALIDATED[2:], "schedule=halve_on_worse", "optimizer.lr=0.1"]
     assert main([*FAST, *words]) == 0
@@ -501,9 +490,7 @@ def test_a_tie_does_not_halve_the_rate(here: Path, scores: Callable[..., list[We
 
 
 @pytest.mark.parametrize(("loss", "best"), sparsely([(0.45, 2), (0.39, 3)], 2))
-def test_what_breaks_a_tie_survives_going_on(
-    here: Path, scores: Callable[..., list[Weights]], loss: float, best: int
-) -> None:
+def test_what_breaks_a_tie_survives_going_on(here, scores, loss, best):
     seen = scores([*TIED[:2], (loss, 0.9)])
     words = [*FAST, *VALIDATED[3:]]
     assert main([*words, "epochs='20 steps'"]) == 0

@@ -7,7 +7,7 @@ from torch import nn
 from dlrun.model.order import hooked
 
 
-def test_hooks_are_gone_afterwards_and_after_an_error() -> None:
+def test_hooks_are_gone_afterwards_and_after_an_error():
     layer, seen = nn.Linear(2, 2), list[object]()
     hooks = hooked(one.register_forward_hook(lambda *given: seen.append(given)) for one in [layer])
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), hooks:

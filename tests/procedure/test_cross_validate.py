@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,7 +71,7 @@ def test_mean_error_and_predictions_are_those_of_the_folds(capsys):
 
 
 @pytest.mark.proves("procedure=cross_validate")
-def test_a_fold_is_a_command_on_a_file_of_its_rows(here: Path):
+def test_a_fold_is_a_command_on_a_file_of_its_rows(here):
     recipe = (*COMMON, "regularization=[early_stopping,dropout]", "optimizer=adam")
     assert main([*recipe, *WORDS[-2:]]) == 0
     source = digits()
@@ -127,7 +126,7 @@ def test_folds_share_no_row_with_what_trains_and_chooses():
         assert firsts[0] != firsts[1], "each repeat has its own folds"
 
 
-def test_regression_is_in_the_units_of_the_data(here: Path):
+def test_regression_is_in_the_units_of_the_data(here):
     generator = np.random.default_rng(0)
     x = generator.normal(size=(120, 3)).astype(np.float32)
     y = (1000 + 50 * x @ [1.0, 2.0, -1.0] + generator.normal(size=120)).astype(np.float32)
@@ -144,7 +143,7 @@ def test_regression_is_in_the_units_of_the_data(here: Path):
         assert found == pytest.approx(last(run)["held_out/mae"], rel=1e-5)
 
 
-def test_a_group_is_in_one_fold_and_not_in_its_val(here: Path):
+def test_a_group_is_in_one_fold_and_not_in_its_val(here):
     generator = np.random.default_rng(0)
     lines = [
         f"{a:.3f},{b:.3f},{'yes' if a + b > 0 else 'no'},patient{number % 30}"
@@ -199,7 +198,7 @@ def findings_of(here, x, y, *words):
 
 
 @pytest.mark.proof
-def test_it_says_where_nothing_is_learned(here: Path):
+def test_it_says_where_nothing_is_learned(here):
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(400, 5)), (generator.random(400) < 0.3).astype(np.int64)
     words = ("optimizer=adam", "optimizer.lr=0.03", "epochs='200 steps'", "monitor=val/loss")
@@ -208,14 +207,14 @@ def test_it_says_where_nothing_is_learned(here: Path):
     assert found["numbers"]["gain"] < -2 * found["numbers"]["standard_error"]
 
 
-def test_it_says_where_the_network_always_names_the_most_frequent_class(here: Path):
+def test_it_says_where_the_network_always_names_the_most_frequent_class(here):
     x, y = np.random.default_rng(0).normal(size=(60, 4)), (np.arange(60) % 20 == 0).astype(np.int64)
     [found] = findings_of(here, x, y, "procedure.folds=3", "optimizer.lr=0", "initializer=zeros")
     assert (found["name"], found["level"]) == ("simpler_would_do", "warn")
     assert "right exactly where the most frequent class would be" in found["text"]
 
 
-def test_it_says_where_the_set_is_too_small_to_tell(here: Path):
+def test_it_says_where_the_set_is_too_small_to_tell(here):
     generator = np.random.default_rng(1)
     x, y = generator.normal(size=(60, 5)), np.arange(60) % 2
     [found] = findings_of(here, x, y, "procedure.folds=3")
@@ -238,7 +237,7 @@ def test_it_says_where_the_set_is_too_small_to_tell(here: Path):
         ("folds=5", "did you mean procedure.folds=5?"),
     ],
 )
-def test_mistakes_leave_nothing_behind(words, said, capsys, here: Path):
+def test_mistakes_leave_nothing_behind(words, said, capsys, here):
     assert main(["tracking=none", "procedure=cross_validate", *words.split()]) == 2
     assert said in capsys.readouterr().err
     assert not list(here.glob("outputs/runs/*"))

@@ -1,15 +1,12 @@
 """The drawn rates are those that training takes."""
 
-from pathlib import Path
-
 import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
-from dlrun.data import Data
 from dlrun.procedure.draw_schedule import rates
 from dlrun.recipe import build
-from tests.conftest import Recipe, sparsely
+from tests.conftest import sparsely
 
 COMMON = ("tracking=none", "threads=1", "epochs=4", "log_every='1 steps'")
 
@@ -36,11 +33,7 @@ def drawn(*words: str) -> list[float]:
     ),
     ids=str,
 )
-def test_it_draws_what_training_does(
-    here: Path,
-    capsys: pytest.CaptureFixture[str],
-    words: tuple[str, ...],
-) -> None:
+def test_it_draws_what_training_does(here, capsys, words):
     trained = drawn(*words)
     assert "train on" in capsys.readouterr().out
     assert drawn("procedure=draw_schedule", *words) == trained
@@ -51,9 +44,7 @@ def test_it_draws_what_training_does(
     assert not (directory / "checkpoints").exists()
 
 
-def test_errors_that_no_schedule_watches_are_told(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_errors_that_no_schedule_watches_are_told(here, capsys):
     words = (*COMMON, "procedure=draw_schedule", "procedure.errors=[0.5,0.4,0.45]")
     assert main([*words, "schedule=cosine"]) == 0
     said = "procedure.errors: schedule=cosine watches no errors; they change nothing"
@@ -63,7 +54,7 @@ def test_errors_that_no_schedule_watches_are_told(
 
 
 @pytest.mark.proves("procedure=draw_schedule")
-def test_a_schedule_that_watches_validation(compose_recipe: Recipe, digits: Data) -> None:
+def test_a_schedule_that_watches_validation(compose_recipe, digits):
     words = ("schedule=halve_on_worse", "optimizer.lr=0.8", "epochs=4")
     run = build.build(compose_recipe(*words), digits)
     per_epoch = run.lengths.steps_per_epoch
@@ -71,7 +62,7 @@ def test_a_schedule_that_watches_validation(compose_recipe: Recipe, digits: Data
     assert got[::per_epoch] == pytest.approx([0.8, 0.8, 0.4, 0.4])
 
 
-def test_plateau_stalls_in_the_second_half(compose_recipe: Recipe, digits: Data) -> None:
+def test_plateau_stalls_in_the_second_half(compose_recipe, digits):
     words = ("schedule=plateau", "schedule.patience='2 epochs'", "optimizer.lr=0.8", "epochs=8")
     run = build.build(compose_recipe(*words), digits)
     got = rates(run)[:: run.lengths.steps_per_epoch]
@@ -89,21 +80,14 @@ def test_plateau_stalls_in_the_second_half(compose_recipe: Recipe, digits: Data)
     ],
     ids=str,
 )
-def test_it_says_which_validations_it_takes_for_granted(
-    here: Path,
-    capsys: pytest.CaptureFixture[str],
-    words: list[str],
-    said: str,
-) -> None:
+def test_it_says_which_validations_it_takes_for_granted(here, capsys, words, said):
     drawn("procedure=draw_schedule", *words)
     err = capsys.readouterr().err
     assert said in err
     assert len(err.splitlines()) == bool(said)
 
 
-def test_several_schedules_are_shown_one_below_another(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_several_schedules_are_shown_one_below_another(here, capsys):
     assert main(["-m", *COMMON, "procedure=draw_schedule", "schedule=step,cosine"]) == 0
     said = capsys.readouterr().out
     ranking = said.partition(": 2 finished\n")[2]
@@ -122,9 +106,7 @@ def test_several_schedules_are_shown_one_below_another(
     assert "val/accuracy" not in html
 
 
-def test_many_steps_become_about_a_thousand_points(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_many_steps_become_about_a_thousand_points(here, capsys):
     got = drawn("procedure=draw_schedule", "schedule=linear", "epochs=300", "batch_size=32")
     assert 900 < len(got) < 1200
     assert got[0] > got[-1]
@@ -133,5 +115,5 @@ def test_many_steps_become_about_a_thousand_points(
     assert "at first" in shown
 
 
-def test_no_errors(here: Path) -> None:
+def test_no_errors(here):
     assert main([*COMMON, "procedure=draw_schedule", "procedure.errors=[]"]) == 2

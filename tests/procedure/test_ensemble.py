@@ -218,7 +218,7 @@ def test_monte_carlo_dropout_is_the_mean_of_passes_with_dropout_on():
     assert abs(row["loss"] - table(own)["val", "mean member"]["loss"]) > 0.01
 
 
-def test_dropout_of_a_member_of_a_bag_is_compared_on_the_rows_of_all(here: Path, capsys):
+def test_dropout_of_a_member_of_a_bag_is_compared_on_the_rows_of_all(here, capsys):
     words = ("regularization=[dropout]", "procedure.passes=3", "data.split=1700/92/5")
     assert main([*BAGGING, *words]) == 0
     found = table(parent()[0])
@@ -266,7 +266,7 @@ def numbers(here: Path):
 
 
 @pytest.mark.proof
-def test_a_table_with_some_columns_for_each_model(here: Path):
+def test_a_table_with_some_columns_for_each_model(here):
     words = (*BAGGING, *numbers(here), "procedure.features=50%", "batch_size=16")
     assert main(list(words)) == 0
     runs, [own] = children(), parent()
@@ -300,7 +300,7 @@ def test_a_table_with_some_columns_for_each_model(here: Path):
 
 
 @pytest.mark.proof
-def test_several_labels(here: Path):
+def test_several_labels(here):
     generator = np.random.default_rng(0)
     x = generator.normal(size=(120, 4)).astype(np.float32)
     y = (x[:, :3] + 0.3 * generator.normal(size=(120, 3)) > 0).astype(np.float32)
@@ -320,7 +320,7 @@ def test_several_labels(here: Path):
     assert "vote" in {name for _, name in found}
 
 
-def test_it_says_where_the_gain_may_be_chance(here: Path):
+def test_it_says_where_the_gain_may_be_chance(here):
     generator = np.random.default_rng(1)
     x, y = generator.normal(size=(100, 5)).astype(np.float32), np.arange(100) % 2
     np.savez(here / "set.npz", x=x, y=y)
@@ -330,7 +330,7 @@ def test_it_says_where_the_gain_may_be_chance(here: Path):
     assert "of val than the mean member, which is too little to tell" in found["text"]
 
 
-def test_it_says_where_the_ensemble_answers_as_its_members(here: Path):
+def test_it_says_where_the_ensemble_answers_as_its_members(here):
     x, y = np.random.default_rng(1).normal(size=(100, 5)).astype(np.float32), np.arange(100) % 2
     np.savez(here / "set.npz", x=x, y=y)
     words = ("data=arrays", "data.path=set.npz", "optimizer.lr=0", "initializer=zeros")
@@ -352,7 +352,7 @@ def test_a_gain_of_nothing_is_not_called_more(monkeypatch):
     assert f"is right on as much of val as the mean member, ± {error:.2%}, which" in found.text
 
 
-def test_a_group_is_in_the_bag_or_out_of_it(here: Path):
+def test_a_group_is_in_the_bag_or_out_of_it(here):
     generator = np.random.default_rng(0)
     lines = [
         f"{a:.3f},{b:.3f},{'yes' if a + b > 0 else 'no'},patient{number % 30}"
@@ -368,7 +368,7 @@ def test_a_group_is_in_the_bag_or_out_of_it(here: Path):
 
 @pytest.mark.figures
 @pytest.mark.proof
-def test_images_as_one_model_that_torch_alone_loads(here: Path, capsys):
+def test_images_as_one_model_that_torch_alone_loads(here, capsys):
     make_folder(here / "photos", {"bright": 30, "dark": 30})
     words = ["data.root=photos", "data=imagefolder", "data.size=8", "epochs=1"]
     words += ["model=cnn", "model.channels=[4]", "threads=1", "augmentation=[flip]"]
@@ -419,7 +419,7 @@ def test_runs_that_are_there_of_other_recipes():
 
 
 @pytest.mark.proof
-def test_a_run_from_another_directory(here: Path, monkeypatch):
+def test_a_run_from_another_directory(here, monkeypatch):
     words = [word.replace("houses.csv", "data/houses.csv") for word in numbers(here)]
     (here / "data").mkdir()
     (here / "houses.csv").rename(here / "data" / "houses.csv")
@@ -511,7 +511,7 @@ def test_a_sweep_judges_by_the_ensemble(capsys):
         3,
     ),
 )
-def test_mistakes_leave_nothing_behind(words, said, capsys, here: Path):
+def test_mistakes_leave_nothing_behind(words, said, capsys, here):
     assert main(["tracking=none", *words.split()]) == 2
     shown = capsys.readouterr().err
     assert said in shown
@@ -519,7 +519,7 @@ def test_mistakes_leave_nothing_behind(words, said, capsys, here: Path):
     assert not list(here.glob("outputs/runs/*"))
 
 
-def test_columns_are_too_many_or_chosen_already(here: Path, capsys):
+def test_columns_are_too_many_or_chosen_already(here, capsys):
     words = ["tracking=none", *numbers(here), "procedure=bagging"]
     for more, said in (
         (["procedure.features=7"], "procedure.features=7: must be at most 6, as many as there are"),
@@ -536,7 +536,7 @@ def test_columns_are_too_many_or_chosen_already(here: Path, capsys):
 
 
 @pytest.mark.proof
-def test_runs_that_have_no_mean(here: Path, capsys):
+def test_runs_that_have_no_mean(here, capsys):
     good, other = trained("seed=1"), trained("seed=2")
     odd = {
         trained("data.split_seed=3"): "was trained on other data, or on another split of them",
@@ -561,7 +561,7 @@ def test_runs_that_have_no_mean(here: Path, capsys):
 
 
 @pytest.mark.parametrize("words", [ENSEMBLE, BAGGING], ids=["ensemble", "bagging"])
-def test_repetitions_share_no_member_and_no_bag(words, here: Path):
+def test_repetitions_share_no_member_and_no_bag(words, here):
     short = [*words, "data.samples=100", "test=false", "epochs='2 steps'", "model.hidden=[2]"]
     assert main(["-m", *short, "optimizer.lr=0.1", "sweep.repeats=2", "seed=1"]) == 0
     runs = children()

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,7 +73,7 @@ def test_the_length_of_what_is_retrained_is_the_procedures(capsys):
 
 @pytest.mark.proves("procedure=retrain")
 @pytest.mark.parametrize("count", ["steps", "passes"])
-def test_restart_is_a_command_on_a_file_of_train_and_val(count, here: Path):
+def test_restart_is_a_command_on_a_file_of_train_and_val(count, here):
     recipe = (*SHORT, "schedule=constant", "preprocessing=none", "optimizer.lr=0.5")
     assert main([*recipe, "procedure=retrain", f"procedure.count={count}"]) == 0
     first, retrained = children()
@@ -264,7 +263,7 @@ def test_killed_and_typed_again_it_is_as_if_never_killed(strategy, request):
         assert_equal(one, other)
 
 
-def test_targets_keep_the_scale_of_the_first_training(here: Path):
+def test_targets_keep_the_scale_of_the_first_training(here):
     generator = np.random.default_rng(0)
     x = generator.normal(size=(150, 3)).astype(np.float32)
     y = np.exp(x @ [1.0, 2.0, -1.0] + 3).astype(np.float32)
@@ -296,7 +295,7 @@ def trained(*words):
         3,
     ),
 )
-def test_mistakes_leave_nothing_behind(words, said, capsys, here: Path):
+def test_mistakes_leave_nothing_behind(words, said, capsys, here):
     name = trained() if "{id}" in words else ""
     before = record.all_runs("outputs")
     command = [*COMMON, "epochs='4 steps'", "procedure=retrain", *words.format(id=name).split()]
@@ -305,7 +304,7 @@ def test_mistakes_leave_nothing_behind(words, said, capsys, here: Path):
     assert record.all_runs("outputs") == before
 
 
-def test_a_run_on_other_data_is_refused(here: Path, capsys):
+def test_a_run_on_other_data_is_refused(here, capsys):
     generator = np.random.default_rng(0)
     words = ("data=arrays", "data.path=set.npz")
     for place in range(2):

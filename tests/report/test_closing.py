@@ -7,7 +7,7 @@ from rich.console import Console
 from dlrun.report import closing
 
 
-def test_heads_that_do_not_fit_stay_distinct() -> None:
+def test_heads_that_do_not_fit_stay_distinct():
     metrics = ("loss", "mae", "r2", "rmse")
     row = {"repeat": 1, "fold": 1, "samples": 54} | {f"held_out/{each}": 166.52 for each in metrics}
     file = io.StringIO()

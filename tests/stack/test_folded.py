@@ -71,7 +71,7 @@ def _not_asked(tensors: Any, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("name", KNOWN)
-def test_outputs_gradients_and_statistics(name: str, shared: bool) -> None:
+def test_outputs_gradients_and_statistics(name, shared):
     modules, shape = KNOWN[name]
     stage, tensors, networks = every(modules())
     x = torch.randn(1 if shared else RUNS, 6, *shape, dtype=torch.float64).expand(RUNS, 6, *shape)
@@ -92,7 +92,7 @@ def test_outputs_gradients_and_statistics(name: str, shared: bool) -> None:
             torch.testing.assert_close(tensors[key][number], buffer)
 
 
-def test_evaluation_changes_no_statistics() -> None:
+def test_evaluation_changes_no_statistics():
     stage, tensors, networks = every([norm := nn.BatchNorm2d(2)])
     norm.eval()
     x = torch.randn(RUNS, 4, 2, 3, 3, dtype=torch.float64)
@@ -114,11 +114,11 @@ def test_evaluation_changes_no_statistics() -> None:
     ],
     ids=lambda module: type(module).__name__,
 )
-def test_what_is_something_else_is_left(module: nn.Module) -> None:
+def test_what_is_something_else_is_left(module):
     assert layer(module, {name: name for name in module.state_dict()}) is None
 
 
-def test_vectors_are_no_images() -> None:
+def test_vectors_are_no_images():
     """A pooling of (n, values) pools over the values."""
     module = nn.MaxPool1d(2)
     found = layer(module, {})

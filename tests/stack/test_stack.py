@@ -128,7 +128,7 @@ class Lab:
 
 
 @pytest.fixture
-def lab(compose_recipe: Recipe, digits: Data, tmp_path: Path) -> Lab:
+def lab(compose_recipe, digits, tmp_path):
     return Lab(compose_recipe, digits, tmp_path)
 
 
@@ -202,12 +202,12 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", sparsely(OPTIMIZERS, 5, names=1))
-def test_optimizers(lab: Lab, optimizer: str) -> None:
+def test_optimizers(lab, optimizer):
     words = f"optimizer={optimizer}".split("; ")
     lab.compare([*words, "warmup=10%"], ["seed=1", f"seed=2; {OPTIMIZERS[optimizer]}; epochs=2"])
 
 
-def test_rates_of_their_own(lab: Lab) -> None:
+def test_rates_of_their_own(lab):
     """The same batch for all, which is not copied; groups with rates of their own."""
     words = ["optimizer=adam", "layer_lr=fan_in", "decay=weights", "optimizer.weight_decay=0.01"]
     lab.compare(words, [f"optimizer.lr={rate}" for rate in (0.02, 0.001, 0.005)])
@@ -230,7 +230,7 @@ def test_rates_of_their_own(lab: Lab) -> None:
         pytest.param(("augmentation=[flip]",), marks=pytest.mark.proof),
     ],
 )
-def test_rows_of_their_own(lab: Lab, words: tuple[str, ...]) -> None:
+def test_rows_of_their_own(lab, words):
     """Folds and bags: other samples, some of them twice, and other numbers of them to measure."""
     every = torch.cat([lab.data.train.rows, lab.data.val.rows])
     draw = torch.Generator().manual_seed(3)
@@ -269,7 +269,7 @@ class Live(TorchDispatchMode):
         pytest.param(("model=cnn", "model.channels=[4,8]"), marks=pytest.mark.proof),
     ],
 )
-def test_a_sibling_takes_the_memory_of_a_run_of_its_own(lab: Lab, words: tuple[str, ...]) -> None:
+def test_a_sibling_takes_the_memory_of_a_run_of_its_own(lab, words):
     def peak(count: int) -> int:
         with Live() as live:
             siblings = [f"seed={k}; optimizer.lr=0.00{k + 1}" for k in range(count)]
@@ -280,7 +280,7 @@ def test_a_sibling_takes_the_memory_of_a_run_of_its_own(lab: Lab, words: tuple[s
     assert (peak(6) - peak(3)) / 3 < 1.3 * peak(1)
 
 
-def test_no_sample_is_kept_more_often_than_alone(lab: Lab) -> None:
+def test_no_sample_is_kept_more_often_than_alone(lab):
     """Where all train on the same, once; else as often as there are other samples."""
     every = lab.data.train.rows
     for rows, times in (((every[:90],) * 3, 1), ((every[:90], every[:90], every[90:180]), 2)):
@@ -303,7 +303,7 @@ SCHEDULES = [
 
 
 @pytest.mark.proof
-def test_schedules(lab: Lab) -> None:
+def test_schedules(lab):
     """All at once, with lengths of their own."""
     siblings = [
         f"schedule={schedule}; seed={number}; epochs={2 + number % 2}"
@@ -313,7 +313,7 @@ def test_schedules(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("average", ["lookahead", "weight_average"])
-def test_a_cut_begins_anew_with_its_own_optimizer(average: str, lab: Lab) -> None:
+def test_a_cut_begins_anew_with_its_own_optimizer(average, lab):
     words = ["optimizer=nadam", "schedule=bold_driver", "epochs=5", "optimizer.lr=0.03"]
     words.append(f"regularization=[{average}]")
     lab.compare(words, ["seed=1", "seed=2; optimizer.betas=[0.8,0.99]", "seed=3; schedule=cosine"])
@@ -335,7 +335,7 @@ def test_a_cut_begins_anew_with_its_own_optimizer(average: str, lab: Lab) -> Non
     ],
     ids=["two", "others", "constant"],
 )
-def test_initializers(lab: Lab, initializers: list[str]) -> None:
+def test_initializers(lab, initializers):
     ties = "train/accuracy" if initializers == ["constant"] else ""  # all outputs are the same
     siblings = [f"initializer={each}; optimizer.lr=0.01" for each in initializers]
     lab.compare([], [*siblings, f"{siblings[0]}; seed=2"], ties=ties)
@@ -356,7 +356,7 @@ REGULARIZED = {
 
 
 @pytest.mark.parametrize("rules", sparsely(REGULARIZED, 5, names=1))
-def test_regularization(lab: Lab, rules: str) -> None:
+def test_regularization(lab, rules):
     own = f"seed=2; {REGULARIZED[rules]}; optimizer.lr=0.02"
     words = [f"regularization=[{rules}]", "class_weights=balanced"]
     lab.compare(words, ["seed=1", own, "seed=3; epochs=2"])
@@ -408,11 +408,11 @@ LIMITED += ("regularization.max_norm.limit=0.4",)
         ),
     ],
 )
-def test_what_else_a_recipe_says(lab: Lab, words: tuple[str, ...], own: str) -> None:
+def test_what_else_a_recipe_says(lab, words, own):
     lab.compare(words, ["seed=1", f"seed=2; {own}", "seed=3; epochs=2"])
 
 
-def test_early_stopping_takes_runs_out(lab: Lab) -> None:
+def test_early_stopping_takes_runs_out(lab):
     words = ["regularization=[early_stopping,batch_norm]", "epochs=9"]
     patience = "regularization.early_stopping.patience"
     siblings = [f"seed={k}; optimizer.lr=0.0{k}; {patience}='{k} epochs'" for k in range(1, 5)]
@@ -420,7 +420,7 @@ def test_early_stopping_takes_runs_out(lab: Lab) -> None:
     assert len({len(each.points) for each in found}) > 2
 
 
-def test_a_run_that_diverges_touches_no_other(lab: Lab) -> None:
+def test_a_run_that_diverges_touches_no_other(lab):
     words = ["optimizer=sgd", "preflight=off"]
     found = lab.compare(words, ["seed=1", "seed=2; optimizer.lr=1e200", "seed=3"])
     assert [bool(each.failure) for each in found] == [False, True, False]
@@ -431,9 +431,7 @@ class Kill(Exception):
 
 
 @pytest.mark.parametrize("saves", [pytest.param(0, marks=pytest.mark.proof), 1])
-def test_a_killed_stack_goes_on_exactly(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, saves: int
-) -> None:
+def test_a_killed_stack_goes_on_exactly(lab, monkeypatch, saves):
     """Killed in the midst of an epoch, or between the checkpoints of two runs."""
     words = ["regularization=[dropout,l2]", "optimizer=adam", "checkpoint_every='4 steps'"]
     siblings = ["seed=1", "seed=2; regularization.dropout.hidden=0.3", "seed=3; epochs=2"]
@@ -466,7 +464,7 @@ def test_a_killed_stack_goes_on_exactly(
         assert all(map(torch.equal, one.run.model.state_dict().values(), weights.values()))
 
 
-def test_a_sibling_goes_on_alone(lab: Lab) -> None:
+def test_a_sibling_goes_on_alone(lab):
     """Longer than the others, as if it had never trained with them."""
     words = ["optimizer=nadam", "schedule=constant", "regularization=[l2]"]
     siblings = ["seed=1", "seed=2; optimizer.lr=0.01"]
@@ -483,7 +481,7 @@ def test_a_sibling_goes_on_alone(lab: Lab) -> None:
     assert size < 1.5 * (kept[0].directory / "checkpoints/last.pt").stat().st_size
 
 
-def test_masks_are_each_runs_own(lab: Lab) -> None:
+def test_masks_are_each_runs_own(lab):
     words = ["regularization=[dropout,dropconnect]", "regularization.dropconnect.linear=0.3"]
     runs = lab.runs(words, ["", "", "regularization.dropout.hidden=0.1"])
     step = StackedStep(runs)
@@ -492,7 +490,7 @@ def test_masks_are_each_runs_own(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("rates", [(0.5, 0.5), (0.5, 0.3)])
-def test_masks_of_two_runs_are_independent(lab: Lab, rates: tuple[float, float]) -> None:
+def test_masks_of_two_runs_are_independent(lab, rates):
     """Of units kept in one run, as large a share is kept in another as of all."""
     words = ["regularization=[dropout]", "regularization.dropout.visible=0"]
     runs = lab.runs(words, [f"regularization.dropout.hidden={rate}" for rate in rates])
@@ -510,7 +508,7 @@ def test_masks_of_two_runs_are_independent(lab: Lab, rates: tuple[float, float])
 
 
 @pytest.mark.proof
-def test_dropout_is_distributed_as_in_single_runs(lab: Lab) -> None:
+def test_dropout_is_distributed_as_in_single_runs(lab):
     """The final validation loss of 200 siblings and of 200 single runs (Kolmogorov–Smirnov)."""
     words = ["regularization=[dropout]", "model.hidden=[16]", "epochs=2", "preflight=off"]
     draw = torch.Generator().manual_seed(7)
@@ -547,7 +545,7 @@ def test_dropout_is_distributed_as_in_single_runs(lab: Lab) -> None:
         ),
     ],
 )
-def test_what_trains_alone(lab: Lab, words: str, why: str) -> None:
+def test_what_trains_alone(lab, words, why):
     [run] = lab.runs([], [words], double=False)
     before = torch.get_rng_state()
     assert unfit(run).startswith(why)
@@ -569,7 +567,7 @@ def test_what_trains_alone(lab: Lab, words: str, why: str) -> None:
         ("seed=5; optimizer.lr=0.3; epochs=9; schedule=step; initializer=he", ""),
     ],
 )
-def test_what_cannot_share_a_stack(lab: Lab, words: str, why: str) -> None:
+def test_what_cannot_share_a_stack(lab, words, why):
     first, second = lab.runs([], ["seed=0", words], double=False)
     found = apart(first, second)
     assert found.startswith(why)
@@ -605,6 +603,6 @@ class Whole(torch.nn.Module):
 
 
 @pytest.mark.parametrize("network", ["in_a_row", pytest.param("Whole", marks=pytest.mark.proof)])
-def test_layers_known_and_unknown(lab: Lab, network: str) -> None:
+def test_layers_known_and_unknown(lab, network):
     words = ["model=custom", f"model._target_=tests.stack.test_stack.{network}"]
     lab.compare(words, ["seed=1", "seed=2; optimizer.lr=0.01", "seed=3"])

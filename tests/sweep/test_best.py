@@ -2,7 +2,6 @@
 
 import fcntl
 import shutil
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from tests.conftest import sparsely
 from tests.sweep.conftest import QUICK
 from tests.sweep.typed import directory, points, table
 
-Typed = Callable[..., int]
 WORDS = ("optimizer.lr=0.1,0.01,0.03",)
 
 
@@ -39,7 +37,7 @@ def best(folder: Path) -> Path:
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
+def measured(monkeypatch):
     """What was measured of the test split, each time that it was."""
     found = []
     measure = train.measured
@@ -53,12 +51,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
     return found
 
 
-def test_the_best_run_alone_is_tested_as_one_command_would(
-    sweep: Typed,
-    tmp_path: Path,
-    measured: list[dict[str, float]],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_best_run_alone_is_tested_as_one_command_would(sweep, tmp_path, measured, capsys):
     assert sweep(*WORDS, "epochs=2") == 0
     said, run = capsys.readouterr().out, best(tmp_path)
     assert len(measured) == 1
@@ -83,9 +76,7 @@ def test_the_best_run_alone_is_tested_as_one_command_would(
     assert of_test_split(alone) == measured[0] == measured[1], "to the last bit"
 
 
-def test_it_is_never_tested_twice(
-    sweep: Typed, tmp_path: Path, measured: list[dict[str, float]]
-) -> None:
+def test_it_is_never_tested_twice(sweep, tmp_path, measured):
     assert sweep(*WORDS) == 0
     assert sweep(*WORDS) == 0
     assert len(measured) == 1
@@ -97,9 +88,7 @@ def test_it_is_never_tested_twice(
     assert [(run.value, run.loss) for point in points(tmp_path) for run in point.runs] == values
 
 
-def test_a_second_measurement_of_a_sweep_that_goes_on_is_said(
-    sweep: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_measurement_of_a_sweep_that_goes_on_is_said(sweep, tmp_path, capsys):
     words = ("sweep=random", "sweep.seed=1", "optimizer.lr=tag(log,interval(1e-5,1))")
     found = []
     for many in (1, 9):
@@ -112,9 +101,7 @@ def test_a_second_measurement_of_a_sweep_that_goes_on_is_said(
 
 
 @pytest.mark.figures
-def test_a_sweep_that_was_killed_before_does_it_then(
-    sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_that_was_killed_before_does_it_then(sweep, tmp_path, monkeypatch):
     def killed(run: Any, split: str) -> dict[str, float]:
         raise Interrupted(15)
 
@@ -130,9 +117,7 @@ def test_a_sweep_that_was_killed_before_does_it_then(
     assert (best(tmp_path) / "figures" / "loss.png").exists()
 
 
-def test_two_sweeps_do_not_complete_one_run_at_once(
-    sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_sweeps_do_not_complete_one_run_at_once(sweep, tmp_path, monkeypatch):
     complete, held = factory.complete, []
 
     def is_held(path: Path) -> bool:
@@ -157,18 +142,14 @@ def test_two_sweeps_do_not_complete_one_run_at_once(
     ("words", "count"),
     sparsely([(["test=false"], 0), (["sweep.export=none"], 1), (["sweep.export=all"], 1)], 3),
 )
-def test_what_is_exported_is_another_matter(
-    sweep: Typed, tmp_path: Path, measured: list[dict[str, float]], words: list[str], count: int
-) -> None:
+def test_what_is_exported_is_another_matter(sweep, tmp_path, measured, words, count):
     assert sweep(*WORDS, *words) == 0
     assert len(measured) == count
     figures = list((tmp_path / "outputs").glob("runs/*/figures"))
     assert len(figures) == {"none": 0, "all": 3}.get(words[0].rpartition("=")[2], 1)
 
 
-def test_the_best_of_repeated_points_has_the_best_mean(
-    sweep: Typed, tmp_path: Path, measured: list[dict[str, float]]
-) -> None:
+def test_the_best_of_repeated_points_has_the_best_mean(sweep, tmp_path, measured):
     """Seeds that are swept are repeats: the best single run may be of another point."""
     assert sweep("optimizer.lr=0.1,0.03,0.01", "seed=0,1", "epochs=2") == 0
     means: dict[float, list[Any]] = {}
@@ -182,9 +163,7 @@ def test_the_best_of_repeated_points_has_the_best_mean(
 
 
 @pytest.mark.proof
-def test_a_stage_that_another_follows_tests_nothing(
-    sweep: Typed, tmp_path: Path, measured: list[dict[str, float]]
-) -> None:
+def test_a_stage_that_another_follows_tests_nothing(sweep, tmp_path, measured):
     stages = "sweep.stages=[{epochs: 1}, {epochs: 2, around: 1}]"
     assert sweep("optimizer.lr=0.1,0.01", stages) == 0
     assert len(measured) == 1
@@ -194,9 +173,7 @@ def test_a_stage_that_another_follows_tests_nothing(
 
 @pytest.mark.proof
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SQLAlchemy's, of MLflow's queries
-def test_it_is_delivered_with_the_other_points(
-    sweep: Typed, tmp_path: Path, measured: list[dict[str, float]]
-) -> None:
+def test_it_is_delivered_with_the_other_points(sweep, tmp_path, measured):
     from mlflow import MlflowClient
 
     store = f"sqlite:///{tmp_path}/store.db"
@@ -252,9 +229,7 @@ def of_tests(outputs: str) -> list[dict[str, float]]:
     [("procedure=retrain",), ("procedure=ensemble", "procedure.seeds=2")],
     ids=["retrain", "ensemble"],
 )
-def test_a_procedure_is_tested_where_it_is_the_best_or_typed_alone(
-    sweep: Typed, tmp_path: Path, procedure: tuple[str, ...]
-) -> None:
+def test_a_procedure_is_tested_where_it_is_the_best_or_typed_alone(sweep, tmp_path, procedure):
     """The command alone takes the sweep's record over, and measures what the sweep did not."""
     words = [*procedure, "model.hidden=[4]", "data.samples=200", "preflight=off"]
     rates = ("0.1", "0.0001")

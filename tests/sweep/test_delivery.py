@@ -1,6 +1,5 @@
 """What a server has missed of a sweep's runs goes there when the sweep is typed again."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from dlrun import record
 from dlrun.job.session import Session
 from tests.sweep.typed import directory
 
-Typed = Callable[..., int]
 STORE = {"uri": "http://example", "experiment": "dlrun"}
 
 
@@ -27,9 +25,7 @@ class Deliveries:
 
 
 @pytest.mark.figures
-def test_runs_that_a_server_lacks_are_delivered_by_the_next_command(
-    sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_that_a_server_lacks_are_delivered_by_the_next_command(sweep, tmp_path, monkeypatch):
     words = ("optimizer.lr=0.1,0.05,0.01,0.005",)
     assert sweep(*words) == 0
     whole, elsewhere, broken, missing = record.all_runs(tmp_path / "outputs")
@@ -45,9 +41,7 @@ def test_runs_that_a_server_lacks_are_delivered_by_the_next_command(
 
 
 @pytest.mark.figures
-def test_what_another_sweep_has_trained_is_delivered_too(
-    sweep: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_another_sweep_has_trained_is_delivered_too(sweep, tmp_path, monkeypatch):
     assert sweep("optimizer.lr=0.1,0.05") == 0
     runs = [run.name for run in record.all_runs(tmp_path / "outputs")]
     sent = Deliveries()
