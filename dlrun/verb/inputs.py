@@ -19,7 +19,7 @@ from dlrun.data import npz
 from dlrun.data.tables.columns import says_identifier
 from dlrun.data.tables.file import FORMS, Parts, read_parts
 from dlrun.errors import Mistake
-from dlrun.verb.labelled import reading
+from dlrun.verb.labelled import reading, require_alike
 
 if TYPE_CHECKING:
     from dlrun.data.images.read import Format
@@ -363,12 +363,7 @@ def _as_run(path: Path, x: Array, about: Mapping[str, Any]) -> Array:
 
     with blame_file(path):
         x = as_samples(x) if len(x) else np.empty((0, *about["shape"]), about["types"]["x"])
-    if list(x.shape[1:]) != about["shape"] or str(x.dtype) != about["types"]["x"]:
-        here, there = (
-            f"{'×'.join(map(str, shape))} {form}"
-            for shape, form in ((x.shape[1:], x.dtype), (about["shape"], about["types"]["x"]))
-        )
-        raise Mistake(f"{shell.name(path)}: has samples of {here}, the run takes {there}")
+    require_alike(f"{shell.name(path)}:", x, about)
     return x
 
 

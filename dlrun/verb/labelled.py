@@ -5,6 +5,7 @@ theirs, targets on its scale.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,14 +219,20 @@ def _as_trained(made: Opened, source: "Source") -> "Tensor":
             columns = "column" if len(missing) == 1 else "columns"
             raise Mistake(f"data: {source.name} lacks the {columns} {', '.join(missing)}")
         x = x[:, [names.index(name) for name in wanted]]
-    kind = str(x.dtype).removeprefix("torch.")
-    if list(x.shape[1:]) != about["shape"] or kind != about["types"]["x"]:
-        here, there = (
-            f"{'×'.join(map(str, shape))} {form}"
-            for shape, form in ((x.shape[1:], kind), (about["shape"], about["types"]["x"]))
-        )
-        raise Mistake(f"data: {source.name} has samples of {here}, the run takes {there}")
+    require_alike(f"data: {source.name}", x, about)
     return x
+
+
+def require_alike(name: str, x: Any, about: Mapping[str, Any]) -> None:
+    """Raise Mistake where samples, of torch or numpy, are of another shape or type than a run's.
+
+    name: of these. about: what the run's record says of its data.
+    """
+    own = about["shape"], about["types"]["x"]
+    given = list(x.shape[1:]), str(x.dtype).removeprefix("torch.")
+    if given != own:
+        here, there = (f"{'×'.join(map(str, shape))} {kind}" for shape, kind in (given, own))
+        raise Mistake(f"{name} has samples of {here}, the run takes {there}")
 
 
 def _targets(made: Opened, source: "Source") -> "Tensor":
