@@ -40,6 +40,10 @@ def run(tmp_path):
     made.close()
 
 
+def full(descriptor):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def in_another_process(outputs: Path) -> subprocess.Popen:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(outputs)], stdout=subprocess.PIPE, text=True
@@ -137,9 +141,6 @@ def test_a_full_disk_is_a_short_message_and_leaves_whole_lines(run, monkeypatch)
 
 
 def test_a_full_disk_keeps_the_old_status(run, monkeypatch):
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(Failure, match=r"status\.json: the disk is full"):
         run.set_status(record.FINISHED)
@@ -148,9 +149,6 @@ def test_a_full_disk_keeps_the_old_status(run, monkeypatch):
 
 
 def test_how_a_run_went_wrong_is_written_over_the_old_status_on_a_full_disk(run, monkeypatch):
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     monkeypatch.setattr(os, "fsync", full)
     run.set_status(record.FAILED, "the disk is full")
     assert record.read_status(run.directory)["message"] == "the disk is full"
@@ -193,9 +191,6 @@ def test_what_is_written_together_is_waited_for_together_and_once(run, monkeypat
 def test_a_disk_that_is_full_only_then_is_said_at_the_end_of_what_is_written_together(
     run, monkeypatch
 ):
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     monkeypatch.setattr(os, "fsync", full)
     with (
         pytest.raises(Failure, match=r"status\.json: the disk is full"),
@@ -437,9 +432,6 @@ def test_an_end_that_was_asked_for_has_one_name(status, message, word):
 
 
 def test_a_run_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch):
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(Mistake, match=r": the disk is full$"):
         record.create(tmp_path, "a run", {}, "epochs: 1\n")
