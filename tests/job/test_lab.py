@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +47,19 @@ def assert_equal(one, other):
     assert points == expected
     assert not differences(state, expected_state)
     assert not differences(best, expected_best)
+
+
+def assert_as_never_killed():
+    for one, other in zip(children(), children("whole"), strict=True):
+        assert_equal(one, other)
+
+
+def typed(words, code=0, **environment):
+    """Type a command in a process of its own; its code is that of a kill where it ends itself."""
+    command, root = [sys.executable, "-m", "dlrun", *words], str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": root} | environment
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
 
 
 def test_three_runs_on_other_rows_are_three_commands_on_files_of_these_rows(here):
@@ -96,34 +110,20 @@ def test_it_has_a_record_and_trains_nothing_when_typed_again(here, capsys):
     assert len(parent()) == 2, "another recipe is another procedure"
 
 
-def killed(words, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "dlrun", *words],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize("again", in_suite(["typed"], ["typed", "resumed", "child"]))
-def test_killed_in_the_second_run_it_ends_as_a_whole_one(here, again, request):
+def test_killed_in_the_second_run_it_ends_as_a_whole_one(here, again):
     whole = [*RECIPE, TARGET, "outputs=whole"]
     assert main(whole) == 0
     words = [*RECIPE, TARGET, "+procedure.kill_in=1"]
-    environment = {"PYTHONPATH": str(request.config.rootpath)}
-    done = killed(words, **environment)
-    assert done.returncode == -9, done.stderr
+    typed(words, code=-9)
     assert [record.read_status(run)["status"] for run in children()] == ["FINISHED", "RUNNING"]
     if again == "child":
-        done = killed([f"resume={children()[1].name}", *COMMON[:1]], **environment, SPARED="1")
-        assert done.returncode == 0, done.stderr
+        typed([f"resume={children()[1].name}", *COMMON[:1]], SPARED="1")
         assert_equal(children()[1], children("whole")[1])
     last = words if again == "typed" else ["resume=last", *COMMON[:1]]
-    done = killed(last, **environment, SPARED="1")
-    assert done.returncode == 0, done.stderr
+    typed(last, SPARED="1")
     assert len(children()) == 3
-    for one, other in zip(children(), children("whole"), strict=True):
-        assert_equal(one, other)
+    assert_as_never_killed()
     told = [json.loads((run / "run.json").read_text()) for run in (*parent(), *parent("whole"))]
     assert told[0]["value"] == told[1]["value"]
 

@@ -1,9 +1,5 @@
 """Cross-validation: its folds, what it measures on them, and what it says of that."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, mean_absolute_error
@@ -13,7 +9,7 @@ from dlrun.__main__ import main
 from dlrun.data.digits import digits
 from dlrun.engine import checkpoint
 from dlrun.procedure.cross_validate import deal
-from tests.job.test_lab import assert_equal, children, parent
+from tests.job.test_lab import assert_as_never_killed, children, parent, typed
 
 COMMON = ("tracking=none", "threads=1", "epochs='30 steps'", "validate_every='10 steps'")
 WORDS = (*COMMON, "procedure=cross_validate", "procedure.folds=3")
@@ -158,19 +154,15 @@ def test_a_group_is_in_one_fold_and_not_in_its_val(here):
 
 
 @pytest.mark.proof
-def test_killed_in_a_fold_and_typed_again_it_is_as_if_never_killed(request):
+def test_killed_in_a_fold_and_typed_again_it_is_as_if_never_killed():
     words = [*COMMON, "procedure=cross_validate", "procedure.folds=3", "optimizer=adam"]
     words += ["checkpoint_every='7 steps'", "regularization=[dropout]"]
     assert main([*words, "outputs=whole"]) == 0
     dying = [*words, "procedure._target_=tests.procedure.dying.cross_validate"]
-    command = [sys.executable, "-m", "dlrun", *dying]
-    environment = os.environ | {"PYTHONPATH": str(request.config.rootpath)}
-    assert subprocess.run(command, env=environment).returncode == -9
+    typed(dying, code=-9)
     assert [record.read_status(run)["status"] for run in children()] == ["FINISHED", "RUNNING"]
-    environment |= {"SPARED": "1"}
-    assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
-    for one, other in zip(children(), children("whole"), strict=True):
-        assert_equal(one, other)
+    typed(dying, SPARED="1")
+    assert_as_never_killed()
     kept, whole = predictions(parent()[0]), predictions(parent("whole")[0])
     assert all(np.array_equal(kept[name], whole[name]) for name in whole)
     assert last(parent()[0]) == last(parent("whole")[0])

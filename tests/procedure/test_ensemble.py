@@ -1,8 +1,5 @@
 """Ensembles and bags equal a few lines of numpy on the same rows, whole or killed."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +19,7 @@ from dlrun.procedure import ensemble
 from dlrun.procedure.bagging import columns
 from tests.conftest import in_suite, sparsely
 from tests.data.folders import make_folder
-from tests.job.test_lab import assert_equal, children, parent
+from tests.job.test_lab import assert_as_never_killed, assert_equal, children, parent, typed
 
 COMMON = (
     *("tracking=none", "threads=1", "preflight=off"),
@@ -234,19 +231,15 @@ def test_dropout_of_a_member_of_a_bag_is_compared_on_the_rows_of_all(here, capsy
 
 @pytest.mark.proof
 @pytest.mark.parametrize("procedure", in_suite(["bagging"], ["bagging", "ensemble"]))
-def test_killed_and_typed_again_it_is_as_if_never_killed(procedure, request):
+def test_killed_and_typed_again_it_is_as_if_never_killed(procedure):
     words = [*(BAGGING if procedure == "bagging" else ENSEMBLE), "optimizer=adam"]
     words += ["checkpoint_every='7 steps'", "regularization=[dropout]", "procedure.passes=3"]
     assert main([*words, "outputs=whole"]) == 0
     dying = [*words, f"procedure._target_=tests.procedure.dying.{procedure}"]
-    command = [sys.executable, "-m", "dlrun", *dying]
-    environment = os.environ | {"PYTHONPATH": str(request.config.rootpath)}
-    assert subprocess.run(command, env=environment).returncode == -9
+    typed(dying, code=-9)
     assert [record.read_status(run)["status"] for run in children()] == ["FINISHED", "RUNNING"]
-    environment |= {"SPARED": "1"}
-    assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
-    for one, other in zip(children(), children("whole"), strict=True):
-        assert_equal(one, other)
+    typed(dying, SPARED="1")
+    assert_as_never_killed()
     kept, whole = arrays(parent()[0]), arrays(parent("whole")[0])
     for name in whole:
         equal_nan = whole[name].dtype.kind == "f"

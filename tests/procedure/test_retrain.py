@@ -1,9 +1,6 @@
 """Training on train and val together, as long as a first training says."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,7 +16,7 @@ from dlrun.record.trained import find as weights_of
 from dlrun.verb.asked import Asked
 from dlrun.verb.opened import opened
 from tests.conftest import in_suite, sparsely
-from tests.job.test_lab import assert_equal, children, parent
+from tests.job.test_lab import assert_as_never_killed, assert_equal, children, parent, typed
 
 COMMON = ("tracking=none", "threads=1", "log_every='1 steps'", "model.hidden=[8]")
 SHORT = (*COMMON, "epochs=6", "batch_size=64", "validate_every='7 steps'")
@@ -246,7 +243,7 @@ def test_its_record_stands_for_the_last_weights_of_the_retrained_run(strategy, c
 
 
 @pytest.mark.parametrize("strategy", in_suite(["restart"], ["restart", "continue"]))
-def test_killed_and_typed_again_it_is_as_if_never_killed(strategy, request):
+def test_killed_and_typed_again_it_is_as_if_never_killed(strategy):
     words = [*SHORT, "checkpoint_every='3 steps'", "optimizer=adam", "regularization=[dropout]"]
     words += ["procedure=retrain", f"procedure.strategy={strategy}", "schedule=plateau"]
     words += ["schedule.patience='7 steps'", "validate_every='5 steps'", "optimizer.lr=0.05"]
@@ -254,13 +251,9 @@ def test_killed_and_typed_again_it_is_as_if_never_killed(strategy, request):
     last_one = len(children("whole")) - 1
     dying = [*words, "procedure._target_=tests.procedure.dying.retrain"]
     dying += [f"+procedure.kill_in={last_one if strategy == 'continue' else 0}"]
-    command = [sys.executable, "-m", "dlrun", *dying]
-    environment = os.environ | {"PYTHONPATH": str(request.config.rootpath)}
-    assert subprocess.run(command, env=environment).returncode == -9
-    environment |= {"SPARED": "1"}
-    assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
-    for one, other in zip(children(), children("whole"), strict=True):
-        assert_equal(one, other)
+    typed(dying, code=-9)
+    typed(dying, SPARED="1")
+    assert_as_never_killed()
 
 
 def test_targets_keep_the_scale_of_the_first_training(here):
