@@ -119,11 +119,7 @@ def step(
 
 @from_the_start
 def multistep(
-    step: int,
-    total_steps: int,
-    steps_per_epoch: int,
-    milestones: list[Steps],
-    factor: float = 0.1,
+    step: int, total_steps: int, steps_per_epoch: int, milestones: list[Steps], factor: float = 0.1
 ) -> float:
     """factor^(the number of milestones reached)."""
     return _power("factor", factor, sum(step >= milestone for milestone in milestones))
@@ -131,11 +127,7 @@ def multistep(
 
 @from_the_start
 def manual(
-    step: int,
-    total_steps: int,
-    steps_per_epoch: int,
-    table: list[tuple[float, float]],
-    lr: float,
+    step: int, total_steps: int, steps_per_epoch: int, table: list[tuple[float, float]], lr: float
 ) -> float:
     """The rate of the last epoch in the table that was reached, over lr; 1 before the first."""
     if lr <= 0:

@@ -132,15 +132,7 @@ def stop_at_third(run: Run) -> None:
 @pytest.mark.parametrize(
     ("group", "name", "form"), [*((*each, ()) for each in OPTIONS), *sparsely(FORMS, 3)], ids=str
 )
-def test_every_option(
-    group,
-    name,
-    form,
-    compose_recipe,
-    small,
-    pictures,
-    tmp_path,
-):
+def test_every_option(group, name, form, compose_recipe, small, pictures, tmp_path):
     recipe = compose_recipe(*words_for(group, name), *form)
     data = pictures if (group, name) in LARGE else small
     build.check(recipe)

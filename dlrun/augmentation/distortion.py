@@ -31,10 +31,7 @@ def lens(strength: float = 0.2, mode: str = "zero") -> Geometric:
 
 
 def elastic(
-    alpha: float = 34.0,
-    sigma: float = 4.0,
-    interpolation: str = "random",
-    mode: str = "zero",
+    alpha: float = 34.0, sigma: float = 4.0, interpolation: str = "random", mode: str = "zero"
 ) -> Geometric:
     """Move each pixel by alpha·G_sigma∗U, U from U(−1, 1) for every pixel and axis.
 

@@ -146,12 +146,7 @@ def _require_sides(size: int, short: tuple[int, int] | None) -> None:
 
 
 def affine(
-    xx: Tensor,
-    xy: Tensor,
-    yx: Tensor,
-    yy: Tensor,
-    x: Tensor | None = None,
-    y: Tensor | None = None,
+    xx: Tensor, xy: Tensor, yx: Tensor, yy: Tensor, x: Tensor | None = None, y: Tensor | None = None
 ) -> Tensor:
     """The maps (x, y) -> (xx·x + xy·y + x₀, yx·x + yy·y + y₀); numbers (n,), maps (n, 2, 3)."""
     none = torch.zeros_like(xx)

@@ -64,11 +64,7 @@ def _merged(group: Sequence[Any]) -> Sequence[Augmentation]:
 
 
 def _warp_and_recolor(
-    maps: Sequence[Geometric],
-    colours: Sequence[Recolors],
-    x: Tensor,
-    y: Any,
-    generator: Generator,
+    maps: Sequence[Geometric], colours: Sequence[Recolors], x: Tensor, y: Any, generator: Generator
 ) -> tuple[Tensor, Any]:
     require_images(x, (maps[0] if maps else colours[0]).name)
     if maps:

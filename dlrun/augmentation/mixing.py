@@ -20,12 +20,7 @@ _POINTS = 4097  # of a table of quantiles
 
 
 def mixup(
-    x: Tensor,
-    y: Tensor,
-    generator: Generator,
-    *,
-    alpha: float = 0.2,
-    classes: int | None = None,
+    x: Tensor, y: Tensor, generator: Generator, *, alpha: float = 0.2, classes: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """x ← λ·x + (1 − λ)·x', y ← λ·y + (1 − λ)·y', λ from Beta(alpha, alpha).
 
@@ -40,12 +35,7 @@ def mixup(
 
 
 def cutmix(
-    x: Tensor,
-    y: Tensor,
-    generator: Generator,
-    *,
-    alpha: float = 1.0,
-    classes: int | None = None,
+    x: Tensor, y: Tensor, generator: Generator, *, alpha: float = 1.0, classes: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """A rectangle of each image comes from another image, and that share of the target too.
 

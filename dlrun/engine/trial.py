@@ -113,12 +113,7 @@ def _lengths(run: Run, trained: int) -> tuple[int, int]:
 
 
 def _descend(
-    run: Run,
-    drawn: Drawn,
-    count: int,
-    steps: int,
-    batch: int,
-    restraint: Restraint | None = None,
+    run: Run, drawn: Drawn, count: int, steps: int, batch: int, restraint: Restraint | None = None
 ) -> bool:
     """Steps whose length falls to 0 by a cosine, as in Adam, in terms of each parameter's size.
 

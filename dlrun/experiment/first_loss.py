@@ -12,9 +12,7 @@ from dlrun.report.chart import Chart
 
 @procedure(judged=False, trains=False)
 def first_loss(
-    lab: Lab,
-    variants: dict[str, Any],
-    classes: Sequence[int] = (2, 5, 10, 30, 100),
+    lab: Lab, variants: dict[str, Any], classes: Sequence[int] = (2, 5, 10, 30, 100)
 ) -> Outcome:
     """The first loss of untrained networks, with each number of classes, penalties included.
 

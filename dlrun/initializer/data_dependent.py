@@ -18,12 +18,7 @@ MOST_ROUNDS = 1000
 
 
 def lsuv(
-    model: nn.Module,
-    x: Tensor,
-    *,
-    tolerance: float = 0.1,
-    most_trials: int = 10,
-    bias: float = 0.0,
+    model: nn.Module, x: Tensor, *, tolerance: float = 0.1, most_trials: int = 10, bias: float = 0.0
 ) -> None:
     """Orthonormal weights, each layer scaled until its output has variance 1.
 

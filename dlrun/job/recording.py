@@ -238,11 +238,7 @@ def reading(kept: Record) -> str:
 
 
 def summary(
-    kept: Record,
-    state: "State",
-    lengths: "LoopConfig",
-    table: str = "",
-    notes: Sequence[str] = (),
+    kept: Record, state: "State", lengths: "LoopConfig", table: str = "", notes: Sequence[str] = ()
 ) -> str:
     """What is about to be trained, in a few lines; of a resumed run also from where.
 

@@ -14,11 +14,7 @@ def linear(shape: list[int], outputs: int) -> nn.Module:
 
 
 def mlp(
-    shape: list[int],
-    outputs: int,
-    activation: Activation,
-    hidden: list[int],
-    norm: str = "none",
+    shape: list[int], outputs: int, activation: Activation, hidden: list[int], norm: str = "none"
 ) -> nn.Module:
     """Hidden layers of the given widths, then a linear one: (n, *shape) -> (n, outputs)."""
     require_norm(norm)

@@ -176,11 +176,7 @@ def labs(lab: Lab, variants: Mapping[str, Any], setting: str = "variants") -> di
 
 
 def varied(
-    lab: Lab,
-    name: str,
-    words: Any,
-    before: Mapping[str, str] | None = None,
-    where: str = "",
+    lab: Lab, name: str, words: Any, before: Mapping[str, str] | None = None, where: str = ""
 ) -> Lab:
     """The lab of a variant. Raises Mistake that says `where` it has been typed, now and later.
 
@@ -203,11 +199,7 @@ def varied(
 
 
 def wanted(
-    lab: Lab,
-    name: str,
-    seeds: int,
-    test: bool = False,
-    until: Mapping[str, float] | None = None,
+    lab: Lab, name: str, seeds: int, test: bool = False, until: Mapping[str, float] | None = None
 ) -> list[Training]:
     """The runs of a variant, each ended by a value of `until` that it reaches."""
     one = Training(name, test=test, may_diverge=True, until=until or {})

@@ -273,10 +273,7 @@ class _Report:
         return "\n".join(lines)
 
     def _write(
-        self,
-        findings: Sequence[Finding],
-        numbers: Mapping[str, str] | None = None,
-        again: str = "",
+        self, findings: Sequence[Finding], numbers: Mapping[str, str] | None = None, again: str = ""
     ) -> None:
         """Write the page."""
         assert self._lab.directory is not None

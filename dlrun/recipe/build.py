@@ -336,11 +336,7 @@ class _Learner(NamedTuple):
 
 
 def _see(
-    config: DictConfig,
-    data: Data,
-    device: torch.device,
-    start: Start | None,
-    known: Known | None,
+    config: DictConfig, data: Data, device: torch.device, start: Start | None, known: Known | None
 ) -> _Seen:
     augmentation = augmentation_of(config, data, device)
     chain = _fitted(config, data, device, known.fitted if known else None)

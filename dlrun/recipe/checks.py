@@ -165,13 +165,7 @@ def check_module(config: DictConfig, model: Any) -> nn.Module:
 
 
 def check_forward(
-    config: DictConfig,
-    model: nn.Module,
-    loss: Loss,
-    x: Tensor,
-    y: Tensor,
-    data: Data,
-    batch: int,
+    config: DictConfig, model: nn.Module, loss: Loss, x: Tensor, y: Tensor, data: Data, batch: int
 ) -> int:
     """One forward pass and one loss on a few samples: shapes, and logits where logits are due.
 

@@ -148,10 +148,7 @@ class Decay(Regularizer):
 
 
 def l2(
-    strength: float = 1e-3,
-    parameters: str = "weights",
-    half: bool = True,
-    decoupled: bool = False,
+    strength: float = 1e-3, parameters: str = "weights", half: bool = True, decoupled: bool = False
 ) -> L2 | Decay:
     """The penalty, or decay that the optimizer does not scale; half: (strength/2)·Σw²."""
     return (Decay if decoupled else L2)(strength if half else 2 * strength, parameters)

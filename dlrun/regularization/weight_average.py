@@ -82,11 +82,7 @@ class WeightAverage(Regularizer):
 
 
 def weight_average(
-    start: Steps,
-    period: Steps,
-    form: str = "ema",
-    decay: float = 0.999,
-    warmup: bool = True,
+    start: Steps, period: Steps, form: str = "ema", decay: float = 0.999, warmup: bool = True
 ) -> WeightAverage:
     """An average of the form "ema" (decay, warmup) or "swa" (start, period)."""
     if form not in ("ema", "swa"):

@@ -128,10 +128,7 @@ def lines(overrides: Iterable[Override]) -> list[str]:
 
 
 def build(
-    sweeps: Sequence[Override],
-    base: DictConfig,
-    zips: Sequence[Sequence[str]],
-    seed: int,
+    sweeps: Sequence[Override], base: DictConfig, zips: Sequence[Sequence[str]], seed: int
 ) -> Space:
     """The space of the overrides `sweeps` over the recipe `base`.
 

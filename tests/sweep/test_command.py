@@ -235,12 +235,7 @@ def validated(monkeypatch):
 
 
 @pytest.mark.proof
-def test_points_that_tie_are_ranked_by_their_loss(
-    sweep,
-    tmp_path,
-    validated,
-    capsys,
-):
+def test_points_that_tie_are_ranked_by_their_loss(sweep, tmp_path, validated, capsys):
     validated((0.227, 0.95), (0.049, 0.95), (0.01, 0.9))
     store = f"tracking.uri=sqlite:///{tmp_path}/store.db"
     assert sweep("optimizer.lr=0.1,0.05,0.01", "test=false", "tracking=mlflow", store) == 0

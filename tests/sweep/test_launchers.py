@@ -190,12 +190,7 @@ def test_slurm_is_refused_where_there_is_none(jobs, monkeypatch):
         (["hydra/launcher=submitit_local", "seed=0,1"], 8),
     ],
 )
-def test_how_many_run_at_once(
-    jobs,
-    monkeypatch,
-    words,
-    at_once,
-):
+def test_how_many_run_at_once(jobs, monkeypatch, words, at_once):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert jobs(*words).at_once == at_once
 

@@ -82,12 +82,7 @@ def test_a_damaged_description_is_written_anew(sweep, tmp_path, content):
     assert len(trained(tmp_path)) == 3
 
 
-def test_outputs_that_cannot_be_written_are_one_line(
-    sweep,
-    tmp_path,
-    capsys,
-    monkeypatch,
-):
+def test_outputs_that_cannot_be_written_are_one_line(sweep, tmp_path, capsys, monkeypatch):
     (tmp_path / "file").touch()
     assert sweep(*WORDS, "outputs=file/out") == 2
     said = "error: outputs=file/out: cannot be written: file is a file; name another directory\n"

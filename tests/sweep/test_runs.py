@@ -61,12 +61,7 @@ def test_data_that_are_gone_leave_what_was_found(sweep, tmp_path, capsys):
 
 
 @pytest.mark.proof
-def test_changed_code_of_the_user_is_trained_anew(
-    sweep,
-    tmp_path,
-    capsys,
-    monkeypatch,
-):
+def test_changed_code_of_the_user_is_trained_anew(sweep, tmp_path, capsys, monkeypatch):
     code = (
         "from torch.nn import *\ndef net():\n    return Sequential(Flatten(), Linear(64, 10{}))\n"
     )

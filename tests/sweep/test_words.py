@@ -81,12 +81,7 @@ def test_what_all_points_know_is_right(words, found, sweep, tmp_path):
 
 @pytest.mark.parametrize(("words", "word", "right"), sparsely(ONLY_SOME, 3))
 def test_what_some_points_do_not_know_is_refused_with_their_names(
-    words,
-    word,
-    right,
-    sweep,
-    tmp_path,
-    capsys,
+    words, word, right, sweep, tmp_path, capsys
 ):
     assert sweep(*words, QUICK) == 2
     said = capsys.readouterr().err

@@ -50,10 +50,7 @@ def settle(
 
 
 def _as_fitted(
-    source: Source,
-    values: Mapping[str, Sequence[str]],
-    fitted: Mapping[str, Any],
-    complete: bool,
+    source: Source, values: Mapping[str, Sequence[str]], fitted: Mapping[str, Any], complete: bool
 ) -> Source:
     """The samples with what another run has learned."""
     here, there = (
