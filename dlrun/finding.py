@@ -176,10 +176,7 @@ NAMES: dict[str, tuple[str, str]] = {
         "units stay at the flat ends of their activation",
         "Glorot and Bengio 2010",
     ),
-    "symmetric_units": (
-        "units of a layer are equal and stay equal",
-        "Goodfellow et al. 2016, 8.4",
-    ),
+    "symmetric_units": ("units of a layer are equal and stay equal", "Goodfellow et al. 2016, 8.4"),
     "vanishing_gradient": ("early layers get hardly any gradient", "Glorot and Bengio 2010"),
     "exploding_gradient": ("gradients grow without bound", "Pascanu et al. 2013"),
     "linear_network": (
@@ -214,10 +211,7 @@ NAMES: dict[str, tuple[str, str]] = {
     ),
     # of the speed
     "slow_step": ("a step takes too long to try things out", "half a second a step"),
-    "faster": (
-        "a setting trains faster on this machine",
-        "rounds in turn, 3.5 standard errors",
-    ),
+    "faster": ("a setting trains faster on this machine", "rounds in turn, 3.5 standard errors"),
     # of the fit
     "good_fit": (
         "training and validation are close, and both are good",
@@ -268,10 +262,7 @@ NAMES: dict[str, tuple[str, str]] = {
     "no_effect": ("what was changed had no effect at all", "Bergstra and Bengio 2012"),
     "hardly_matters": ("a hyperparameter hardly matters", "Bergstra and Bengio 2012"),
     "too_few_points": ("there are too few points to say what matters", "Bergstra and Bengio 2012"),
-    "better_without": (
-        "the recipe is better without one of its ingredients",
-        "Meyes et al. 2019",
-    ),
+    "better_without": ("the recipe is better without one of its ingredients", "Meyes et al. 2019"),
     "at_the_edge": ("the best value lies at the end of its range", "Bergstra and Bengio 2012"),
 }
 """What each finding means, and where it comes from."""

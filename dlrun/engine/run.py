@@ -191,10 +191,7 @@ class Run:
                 "classes": list(self.data.classes),
                 "samples": {name: len(split) for name, split in splits.items()},
                 "scale": self.scale
-                and {
-                    "mean": self.scale.mean.tolist(),
-                    "std": self.scale.std.tolist(),
-                },
+                and {"mean": self.scale.mean.tolist(), "std": self.scale.std.tolist()},
                 "types": {
                     name: str(values.dtype).removeprefix("torch.")
                     for name, values in (("x", self.data.train.x), ("y", self.data.train.y))

@@ -30,15 +30,7 @@ from dlrun.job.session import Session
 from dlrun.job.stacked import Among, Apart, Stacks, Wanted
 from dlrun.job.training import keep_rows, plain, remembered, run_of, targeted, trained
 from dlrun.job.words import PLAINLY, Words, lost
-from dlrun.procedure import (
-    BuiltRun,
-    Done,
-    Outcome,
-    Procedure,
-    RecordedRun,
-    Training,
-    of,
-)
+from dlrun.procedure import BuiltRun, Done, Outcome, Procedure, RecordedRun, Training, of
 from dlrun.procedure.train import Ending, add_test, train_built
 from dlrun.recipe import (
     build,

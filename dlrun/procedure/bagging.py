@@ -14,14 +14,7 @@ from dlrun.data.sample import make_generator
 from dlrun.errors import Mistake
 from dlrun.procedure import Lab, Outcome, Training, at_least, procedure
 from dlrun.procedure.contrast import labs
-from dlrun.procedure.ensemble import (
-    OUT_OF_BAG,
-    Rows,
-    check_beside,
-    check_count,
-    judge_of,
-    together,
-)
+from dlrun.procedure.ensemble import OUT_OF_BAG, Rows, check_beside, check_count, judge_of, together
 
 _COLUMNS = 10  # a use of the seed; others are elsewhere
 

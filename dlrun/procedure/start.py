@@ -409,15 +409,7 @@ def _chart(tried: Sequence[_Tried]) -> Chart | None:
         curves = {"each with another decay": [of_rates[rate] for rate in rates]}
     elif len(decays) > 1:
         curves = {"mean": list(map(_mean, zip(*curves.values(), strict=True)))} | curves
-    return Chart(
-        "rates",
-        _RATE,
-        tried[0].key,
-        rates,
-        curves,
-        log=True,
-        best=tried[0].point.rate,
-    )
+    return Chart("rates", _RATE, tried[0].key, rates, curves, log=True, best=tried[0].point.rate)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -149,8 +149,7 @@ def _best(
     if not rated:
         return chosen, {}
     best = max(
-        rated,
-        key=lambda at: (score(objective, at[objective], metrics), -at.get("val/loss", inf)),
+        rated, key=lambda at: (score(objective, at[objective], metrics), -at.get("val/loss", inf))
     )
     return best[objective] if chosen is None else chosen, best | whole
 

@@ -31,10 +31,7 @@ from dlrun.verb.asked import Asked
 if TYPE_CHECKING:
     from rich.console import Console
 
-_APART = (
-    *(*NEUTRAL, "procedure", "test"),
-    *("model.shape", "model.outputs"),
-)
+_APART = (*NEUTRAL, "procedure", "test", "model.shape", "model.outputs")
 """Settings that make no difference to what a run finds, or follow from others."""
 _log = logging.getLogger("dlrun")
 ACCURACY, MAE, ERROR = "accuracy", "mae", "error"

@@ -21,8 +21,7 @@ def distinct(n: int, height: int = 5, width: int = 6) -> torch.Tensor:
 
 @pytest.mark.proves("augmentation=flip")
 @pytest.mark.parametrize(
-    ("options", "axis"),
-    [({"horizontal": 0.3}, 2), ({"horizontal": 0.0, "vertical": 0.3}, 1)],
+    ("options", "axis"), [({"horizontal": 0.3}, 2), ({"horizontal": 0.0, "vertical": 0.3}, 1)]
 )
 def test_flip_mirrors_or_leaves_each_image(options, axis):
     x = distinct(4000)

@@ -101,8 +101,7 @@ def test_what_optimizers_track(capsys):
 
 
 @pytest.mark.parametrize(
-    "choice",
-    [f"{group}={name}" for group in GROUPS for name in CATALOGUE.options(group)],
+    "choice", [f"{group}={name}" for group in GROUPS for name in CATALOGUE.options(group)]
 )
 def test_an_option_shows_its_header_and_its_settings(capsys, choice):
     text = shown(capsys, "--help", choice)

@@ -162,11 +162,7 @@ COMPOSING = [
         "did you mean procedure.rates=[0.1,0.01]?",
     ),
     ("procedure=find_lr method=range", "method=range", "did you mean procedure.method=range?"),
-    (
-        "procedure=overfit samples=[1,10]",
-        "samples=[1,10]",
-        "procedure.samples=[1,10]?",
-    ),
+    ("procedure=overfit samples=[1,10]", "samples=[1,10]", "procedure.samples=[1,10]?"),
     ("procedure=start epoch=5", "epoch=5", "did you mean epochs=5?"),
     ("procedure=start fine_epochs=5", "fine_epochs=5", "did you mean procedure.fine_epochs=5?"),
     ("procedure=start procedure.rates=x", "procedure.rates=x", "a whole number"),
@@ -595,11 +591,7 @@ BUILDING = [
     ("tracking.uri=sqlite:///text.db", "tracking.uri=sqlite:///text.db", "is not a SQLite"),
     ("tracking.uri=sqlite:///pipe.db", "tracking.uri=sqlite:///pipe.db", "is not a SQLite"),
     ("tracking.uri=mysql+nosuch://h/d", "tracking.uri=mysql+nosuch://h/d", "pip install nosuch"),
-    (
-        "tracking.uri=postgresql:",
-        "tracking.uri=postgresql:",
-        "postgresql://host:port/name",
-    ),
+    ("tracking.uri=postgresql:", "tracking.uri=postgresql:", "postgresql://host:port/name"),
     ("tracking.experiment=''", "tracking.experiment=''", "a name"),
     ("accumulate=0", "accumulate=0", "greater than 0"),
     (

@@ -112,11 +112,7 @@ def test_x_and_y_beside_a_test_split_are_those_of_train(tmp_path):
 
 @pytest.mark.parametrize(
     ("shape", "stored"),
-    [
-        ((20, 5, 6), (20, 1, 5, 6)),
-        ((20, 5, 6, 3), (20, 3, 5, 6)),
-        ((20, 3, 5, 6), (20, 3, 5, 6)),
-    ],
+    [((20, 5, 6), (20, 1, 5, 6)), ((20, 5, 6, 3), (20, 3, 5, 6)), ((20, 3, 5, 6), (20, 3, 5, 6))],
 )
 def test_bytes_are_images_and_stay_bytes(tmp_path, shape, stored):
     x = RNG.integers(0, 256, shape, dtype=np.uint8)

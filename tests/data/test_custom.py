@@ -192,11 +192,7 @@ def test_a_class_number_without_a_name_is_refused_where_splits_differ():
     ("names", "y", "said"),
     [
         ("cat crane crane", lambda i: i % 3, "two classes are called 'crane'; give each one"),
-        (
-            "cat dog",
-            lambda i: i % 2 + 1,
-            r"class 2, .* 2 names \(cat, dog\), counted from 0",
-        ),
+        ("cat dog", lambda i: i % 2 + 1, r"class 2, .* 2 names \(cat, dog\), counted from 0"),
         ("cat dog", lambda i: i % 2 * 2 - 1, "class -1"),
         ("cat dog", lambda i: [i % 2 + 1], "class 2"),
         ("cat", lambda i: i % 2, r"class 1, .* 1 name \(cat\), counted from 0"),

@@ -22,10 +22,7 @@ def _here(here):
 @pytest.mark.parametrize(
     ("path", "right"),
     [
-        (
-            "my photos",
-            "; data=imagefolder \"data.root='my photos'\" reads the images in it",
-        ),
+        ("my photos", "; data=imagefolder \"data.root='my photos'\" reads the images in it"),
         ("sets", "; data.path=sets/old/a.csv is a file in it"),
         ("empty", ""),
     ],

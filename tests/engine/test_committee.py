@@ -7,14 +7,7 @@ import pytest
 import torch
 
 from dlrun.data import Split
-from dlrun.engine.committee import (
-    Committee,
-    alone,
-    combined,
-    decomposed,
-    measured,
-    output,
-)
+from dlrun.engine.committee import Committee, alone, combined, decomposed, measured, output
 from dlrun.engine.evaluate import outputs
 from dlrun.engine.feed import prepare
 from dlrun.recipe import build

@@ -7,14 +7,7 @@ import torch
 from dlrun.data import Split
 from dlrun.data.sample import sample
 from dlrun.engine.batches import order
-from dlrun.engine.sampling import (
-    balanced,
-    class_weights,
-    fixed,
-    replacement,
-    shuffle,
-    stratified,
-)
+from dlrun.engine.sampling import balanced, class_weights, fixed, replacement, shuffle, stratified
 
 
 def labels(*counts: int, seed: int = 0) -> torch.Tensor:

@@ -39,15 +39,7 @@ def test_same_weights_as_a_bare_loop(train_recipe, compose_recipe, digits):
     trained = train_recipe(*words)
     run = build.build(compose_recipe(*words), digits)
     feed = run.train
-    bare.train(
-        run.model,
-        run.optimizer,
-        (feed.x, feed.y),
-        whole(run, "val"),
-        run.order,
-        3,
-        50,
-    )
+    bare.train(run.model, run.optimizer, (feed.x, feed.y), whole(run, "val"), run.order, 3, 50)
     last = torch.load(trained.directory / "checkpoints/last.pt", weights_only=True)["model"]
     for name, value in run.model.state_dict().items():
         assert torch.equal(last[name], value), name

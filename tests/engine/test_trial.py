@@ -77,11 +77,7 @@ def test_it_costs_a_twentieth_of_the_training_or_a_few_steps(train_recipe):
 
 @pytest.mark.parametrize(
     "words",
-    [
-        ("regularization=[dropout]",),
-        ("regularization=[l2]",),
-        ("optimizer.weight_decay=0.01",),
-    ],
+    [("regularization=[dropout]",), ("regularization=[l2]",), ("optimizer.weight_decay=0.01",)],
     ids=str,
 )
 def test_where_the_model_is_restrained_it_goes_further(train_recipe, words):

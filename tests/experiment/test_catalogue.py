@@ -19,9 +19,7 @@ from tests.conftest import in_suite
 OPTIONS = Catalogue().options("experiment")
 ASIDE = {"pretrain", "finetune"}  # the one begins with the weights of the other
 SHORT = [name for name in OPTIONS if name not in ASIDE]
-SUITE = {
-    *("initial_loss", "batch_norm_identity", "whitening", "bias_correction"),
-}
+SUITE = {"initial_loss", "batch_norm_identity", "whitening", "bias_correction"}
 """What `make test` runs: four short ones of different subjects; `make proofs` runs all."""
 CIFAR = os.environ.get("DLRUN_CIFAR10")
 

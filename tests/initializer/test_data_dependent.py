@@ -96,9 +96,7 @@ def test_all_layers_learn_equally_fast_and_the_output_stays(reparametrized):
     assert spread[1] < 1.25  # what is left is the noise of 16 samples
 
 
-def test_where_scale_cannot_move_each_layer_keeps_its_own(
-    caplog,
-):
+def test_where_scale_cannot_move_each_layer_keeps_its_own(caplog):
     x = torch.randn(32, 3, 16, 16)
     model, alone = (resnet([3, 16, 16], 5, nn.ReLU, 8) for _ in range(2))
     with torch.no_grad(), caplog.at_level(logging.WARNING, "dlrun"):

@@ -245,8 +245,7 @@ def test_values_out_of_range_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("initialize", "top"),
-    [(lecun, 1.0), (xavier, 1.0), (partial(he, activation=nn.ReLU), 2.0)],
+    ("initialize", "top"), [(lecun, 1.0), (xavier, 1.0), (partial(he, activation=nn.ReLU), 2.0)]
 )
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out", "average"])
 def test_the_fan_that_counts(initialize, top, mode):

@@ -117,9 +117,7 @@ def test_the_norm_and_the_scale_of_each_unit(make):
 
 @pytest.mark.proves("initializer=weight_norm")
 @pytest.mark.parametrize("wrap", [lambda layer: layer, normed])
-def test_weight_norm_gives_each_unit_its_length(
-    wrap,
-):
+def test_weight_norm_gives_each_unit_its_length(wrap):
     widths = [300, 500, 200, 400, 10]
     model = nn.Sequential()
     for inputs, width in pairwise(widths):

@@ -118,9 +118,7 @@ def test_agrees_with_torch_up_to_its_bfloat16():
         assert apart < 0.02
 
 
-def test_packaged_option_trains_a_linear_model_by_adamw_alone(
-    make,
-):
+def test_packaged_option_trains_a_linear_model_by_adamw_alone(make):
     model = nn.Linear(3, 2)
     optimizer = make("muon", model.parameters())
     (group,) = optimizer.param_groups

@@ -147,9 +147,7 @@ def test_one_step_solves_linear_regression(closure):
     np.testing.assert_allclose(model.bias.detach().numpy(), solution[4], rtol=0, atol=1e-8)
 
 
-def test_steps_do_not_depend_on_how_inputs_and_hidden_units_are_measured(
-    closure,
-):
+def test_steps_do_not_depend_on_how_inputs_and_hidden_units_are_measured(closure):
     """Martens, Grosse 2015, section 10: invariant to affine maps of inputs and activities."""
     torch.manual_seed(0)
     x, y = drawn(40, 3), drawn(40, 2, seed=1)

@@ -10,14 +10,7 @@ from sklearn.decomposition import PCA
 from dlrun.errors import Mistake
 from dlrun.preprocessing import chain, fit, to_float
 from dlrun.preprocessing.moments import covariance
-from dlrun.preprocessing.projection import (
-    Projection,
-    how_many,
-    pca,
-    principal_axes,
-    whiten,
-    zca,
-)
+from dlrun.preprocessing.projection import Projection, how_many, pca, principal_axes, whiten, zca
 
 
 def correlated(n: int, d: int, seed: int = 0) -> torch.Tensor:

@@ -173,7 +173,7 @@ def test_seeds_are_runs_of_the_recipe_with_each_seed():
         assert_equal(run, record.find(f"alone{seed}", "last"))
     found, kept = table(own), arrays(own)
     assert [name for on, name in found if on == "val"] == [
-        *("mean member", "mean", "geometric mean", "vote", "Monte Carlo dropout"),
+        *("mean member", "mean", "geometric mean", "vote", "Monte Carlo dropout")
     ]
     assert [name for on, name in found if on == "test"] == ["mean"], "measured once"
     val = of_split(kept, "val")

@@ -243,9 +243,7 @@ def test_a_simpler_model_that_does_as_well_is_named(linear, key, best, level):
     tried = start._Tried(_Point(0.1, 0.0, ""), run("lr 0.1", {}, best))
     settings = {"model": "linear", "preflight": "off"}
     reached = {"majority class": 0.1 if "acc" in key else 2.3, "linear": linear}
-    found = [
-        *start._Report(lab)._simpler(tried, reached, [run("linear", settings, linear)]),
-    ]
+    found = list(start._Report(lab)._simpler(tried, reached, [run("linear", settings, linear)]))
     assert [each.level for each in found] == ([level] if level else [])
     for each in found:
         assert each.command == "dlrun {'model': 'linear'}"

@@ -46,7 +46,7 @@ def test_each_wrong_entry_is_named(composer):
     recipe = composer.recipe(words)
     found = [*expect.problems(recipe), *expect.unmeasured(recipe)]
     assert [line.split(": ")[1].split("=")[0] for line in found] == [
-        *("finding/overfitt", "lr", "best", "val/los"),
+        *("finding/overfitt", "lr", "best", "val/los")
     ]
 
 

@@ -75,10 +75,7 @@ SWA = ["regularization=[weight_average]", "regularization.weight_average.form=sw
 @pytest.mark.parametrize(
     ("words", "beginning"),
     [
-        (
-            [*SWA, "regularization.weight_average.start='50 epochs'"],
-            "start='50 epochs' is never ",
-        ),
+        ([*SWA, "regularization.weight_average.start='50 epochs'"], "start='50 epochs' is never "),
         (["optimizer=asgd", "optimizer.start=1e9"], "optimizer.start="),
         (["optimizer=asgd", "optimizer.start=3"], "optimizer.start=3 is never reached: "),
         (["warmup='50 epochs'"], "warmup='50 epochs' is longer than the training of 12 steps"),
@@ -89,15 +86,9 @@ SWA = ["regularization=[weight_average]", "regularization.weight_average.form=sw
         ),
         (["schedule=manual", "schedule.table=[[0,0.1],[3,0.01]]"], "schedule.table=[[0,0.1],[3,0"),
         (["optimizer.momentum_start=0.5"], "optimizer.momentum_steps='5 epochs' is never "),
-        (
-            ["schedule=step", "schedule.every='13 steps'"],
-            "schedule.every='13 steps' is never ",
-        ),
+        (["schedule=step", "schedule.every='13 steps'"], "schedule.every='13 steps' is never "),
         (["regularization=[early_stopping]"], "regularization.early_stopping.patience='5 epochs'"),
-        (
-            ["regularization=[early_stopping]", PATIENCE_3],
-            "begins with",
-        ),
+        (["regularization=[early_stopping]", PATIENCE_3], "begins with"),
         (["schedule=plateau", "schedule.patience=2"], "schedule.patience=2 is never"),
     ],
 )

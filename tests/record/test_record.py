@@ -192,10 +192,7 @@ def test_a_disk_that_is_full_only_then_is_said_at_the_end_of_what_is_written_tog
     run, monkeypatch
 ):
     monkeypatch.setattr(os, "fsync", full)
-    with (
-        pytest.raises(Failure, match=r"status\.json: the disk is full"),
-        record.durable_together(),
-    ):
+    with pytest.raises(Failure, match=r"status\.json: the disk is full"), record.durable_together():
         run.set_status(record.FINISHED)
 
 

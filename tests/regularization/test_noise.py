@@ -247,9 +247,7 @@ def test_gradient_noise_goes_on_from_its_state():
     assert rules[0].state_dict() == rules[1].state_dict() == {"step": 7}
 
 
-def test_gradient_noise_counts_the_steps_of_the_optimizer(
-    train_recipe,
-):
+def test_gradient_noise_counts_the_steps_of_the_optimizer(train_recipe):
     """L-BFGS evaluates the gradient several times in a step."""
     calls = []
 

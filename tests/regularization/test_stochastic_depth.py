@@ -154,8 +154,7 @@ def test_the_network_stays_whole():
 
 
 @pytest.mark.parametrize(
-    "model",
-    [resnet([3, 8, 8], 10, nn.ReLU, 8, skip=False), cnn([3, 8, 8], 10, nn.ReLU, [4])],
+    "model", [resnet([3, 8, 8], 10, nn.ReLU, 8, skip=False), cnn([3, 8, 8], 10, nn.ReLU, [4])]
 )
 def test_networks_without_skip_connections_are_refused(model):
     with pytest.raises(Mistake, match="stochastic_depth: the model has no residual branches"):

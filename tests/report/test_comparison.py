@@ -17,10 +17,7 @@ def test_a_setting_that_is_not_as_its_option_has_it_counts_beside_the_option():
         [{"optimizer.lr": "0.1"}, {"optimizer.lr": "0.003", "optimizer.eps": "1"}],
         away={"optimizer.lr"},
     )
-    assert found == [
-        Change("optimizer", ["sgd", "adam"]),
-        Change("optimizer.lr", ["0.1", "0.003"]),
-    ]
+    assert found == [Change("optimizer", ["sgd", "adam"]), Change("optimizer.lr", ["0.1", "0.003"])]
 
 
 def test_of_a_group_with_several_each_counts():

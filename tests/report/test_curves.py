@@ -102,8 +102,7 @@ def test_the_point_whose_weights_were_kept_is_marked(run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("values", "log"),
-    [([1.0, 0.5], False), ([2.0, 0.01], True), ([2.0, 0.0], False), ([], False)],
+    ("values", "log"), [([1.0, 0.5], False), ([2.0, 0.01], True), ([2.0, 0.0], False), ([], False)]
 )
 def test_a_wide_range_of_positive_values_wants_a_logarithmic_axis(values, log):
     assert spans_decades(values) is log

@@ -233,8 +233,7 @@ def test_a_gradient_that_fades_explains_a_bad_fit():
 
 
 @pytest.mark.parametrize(
-    ("patience", "more"),
-    [(3, 30), ("10steps", "100 steps"), ("20%", "100%"), ("0.5 epochs", 5)],
+    ("patience", "more"), [(3, 30), ("10steps", "100 steps"), ("20%", "100%"), ("0.5 epochs", 5)]
 )
 def test_a_training_that_early_stopping_has_ended_too_soon(patience, more):
     recipe = {"regularization": {"early_stopping": {"patience": patience}}}

@@ -253,8 +253,7 @@ def cases(sweep, point, drawn):
             [point(n, {"optimizer.lr": v, "l2": v}, v) for n, v in enumerate((0.1, 0.2))],
         ),
         "lists": sweep(
-            [lists],
-            [point(n, {"regularization": v}, 0.1 * n) for n, v in enumerate(lists.choices)],
+            [lists], [point(n, {"regularization": v}, 0.1 * n) for n, v in enumerate(lists.choices)]
         ),
         "a loss over decades": drawn(lambda values, draw: values["l2"], objective="val/loss"),
         "one value each": sweep(

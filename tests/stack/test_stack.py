@@ -402,9 +402,7 @@ LIMITED += ("regularization.max_norm.limit=0.4",)
             marks=pytest.mark.proof,
         ),
         pytest.param(
-            ("model=autoencoder", "drop_last=true"),
-            "optimizer.lr=0.01",
-            marks=pytest.mark.proof,
+            ("model=autoencoder", "drop_last=true"), "optimizer.lr=0.01", marks=pytest.mark.proof
         ),
     ],
 )

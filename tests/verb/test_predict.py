@@ -341,11 +341,7 @@ def test_parts_of_a_table_are_as_the_whole(trips, capsys, tmp_path, monkeypatch)
 
 
 def test_what_is_odd_in_a_table_is_said(trips, capsys, tmp_path):
-    lines = [
-        "km,city,day,late,note",
-        "12,Oslo,2024-02-01,no,a",
-        "1,Rome,2024-02-01",
-    ]
+    lines = ["km,city,day,late,note", "12,Oslo,2024-02-01,no,a", "1,Rome,2024-02-01"]
     lines += ["many,Lima,2024-02-30,no,b", "3,Rome,2024-03-01,yes,c"]
     (tmp_path / "odd.csv").write_text("\n".join(lines) + "\n")
     out = tmp_path / "out.csv"

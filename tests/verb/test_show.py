@@ -25,8 +25,7 @@ def few(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "figures"),
-    [("digits", ALWAYS | IMAGES | CLASSES), ("prices", ALWAYS)],
+    ("name", "figures"), [("digits", ALWAYS | IMAGES | CLASSES), ("prices", ALWAYS)]
 )
 def test_it_draws(name, figures, runs, capsys):
     before = record.read_json(runs[name] / "run.json")

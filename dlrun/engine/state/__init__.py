@@ -24,12 +24,7 @@ from dlrun.engine.state.kept import (
     start,
     together,
 )
-from dlrun.engine.state.restored import (
-    restore,
-    restore_model,
-    take_optimizer,
-    take_preprocessing,
-)
+from dlrun.engine.state.restored import restore, restore_model, take_optimizer, take_preprocessing
 from dlrun.errors import Mistake
 from dlrun.record import FINISHED, Record, points, read_status
 from dlrun.regularization import acts
