@@ -171,9 +171,8 @@ def _runs(sweep: Sweep) -> int:
 
 def _head(sweep: Sweep) -> str:
     ranked = sweep.ranked
-    best = score(ranked[0]) if ranked else "none"
-    numbers = {
-        f"best {sweep.objective}": best,
+    numbers = {f"best {sweep.objective}": score(ranked[0])} if ranked else {}
+    numbers |= {
         "points": _counts(sweep),
         "runs": str(_runs(sweep)),
         "search": sweep.sampler + (f", {sweep.repeats} seeds each" if sweep.repeats > 1 else ""),

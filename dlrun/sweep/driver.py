@@ -29,7 +29,7 @@ from dlrun.sweep.plan import OBJECTIVES, Plan
 from dlrun.sweep.runs import Runs, ended, outcome, replay, resumable, wait_for
 from dlrun.sweep.search import Search
 from dlrun.sweep.space import Values
-from dlrun.sweep.task import Task, objective_of, perform, stride, trains
+from dlrun.sweep.task import Task, judged, objective_of, perform, stride, trains
 from dlrun.tracking import cursor
 
 if TYPE_CHECKING:
@@ -557,7 +557,9 @@ class Driver:
         runs = f", {self.settings.repeats} runs each" if self.settings.repeats > 1 else ""
         more = f"  ·  {done} done already" if done else ""
         what = f"sweep {self.plan.id}  ·  {shell.counted(self.total, 'point')}{runs}"
-        self.console.print(f"{what}  ·  {self.objective}{more}", markup=False)
+        valued = any(judged(self.plan.recipe(values).recipe) for values in self.plan.listed())
+        goes_by = f"  ·  {self.objective}" if valued else ""
+        self.console.print(f"{what}{goes_by}{more}", markup=False)
         if self._monitor not in ("", self.objective):
             line = (
                 f"ranked by each run's best {self.objective}; its weights are those with the best "

@@ -180,7 +180,10 @@ class Plan:
         word = f"sweep={self.sampler}"
         if self.sampler == ablation.NAME:
             return word, "leave it out"
-        return ("", "") if self.independent else (word, "use sweep=random")
+        if not self.independent:
+            return word, "use sweep=random"
+        asked = self.settings.objective
+        return (f"sweep.objective={asked}", "leave it out") if asked else ("", "")
 
     def only(self, names: Sequence[str]) -> "Plan":
         """The same sweep with these points of an ablation alone."""

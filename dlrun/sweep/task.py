@@ -88,6 +88,12 @@ def trains(recipe: DictConfig) -> bool:
     return made is not None and made.single and made.trains
 
 
+def judged(recipe: DictConfig) -> bool:
+    """Whether a recipe's procedure gives a value by which a sweep may judge it."""
+    made = _procedure(recipe)
+    return made is None or made.judged
+
+
 def stride(recipe: DictConfig) -> int:
     """By how much the seed of a repetition is beyond the one before, to share no training."""
     made = _procedure(recipe)

@@ -169,6 +169,8 @@ def test_what_no_value_ranks_is_shown_of_each_point(sweep, tmp_path, capsys, wor
     assert all(f"\n{name}\n" in out and f"<code>{name}</code>" in page for name in names)
     assert [out.count(each) for each in said] == [2] * len(said)
     assert all(each in page for each in said)
+    assert "val/" not in out.splitlines()[0]
+    assert "<b>none</b>" not in page
 
 
 def test_what_a_value_ranks_is_shown_in_the_ranking_alone(sweep, capsys):

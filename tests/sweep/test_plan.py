@@ -50,6 +50,7 @@ def test_a_seed_is_not_repeated(planned):
         (["sweep=tpe", LR], "sweep=tpe: .* procedure=probe gives none; use sweep=random"),
         (["sweep=ablation", "initializer=he"], "sweep=ablation: .*; leave it out"),
         (["sweep.pruner=median", "seed=0,1"], "sweep.pruner=median: .*; leave it out"),
+        (["sweep.objective=val/loss", "seed=0,1"], "sweep.objective=val/loss: .*; leave it out"),
     ],
 )
 def test_what_goes_by_values_takes_no_procedure_without(planned, words, right):
