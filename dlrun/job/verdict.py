@@ -124,8 +124,10 @@ def diagnose(
     if all(map(isfinite, seen.values())):  # else there is nothing to compare
         alone = len(list(kept.directory.parent.glob("*/run.json"))) == 1
         known = {"stopped": float(bool(kept.info.get("stopped"))), "first": float(alone)}
+        known["monitor/rises"] = float(run.score(run.monitor, 1.0) > 0)
         known |= {f"set_up/{name}": 1.0 for name in kept.info.get("set_up", ())}
-        _keep(kept, _verdict(seen | known, points, recipe), command, examined=seen)
+        found = _verdict(seen | known, points, {**recipe, "monitor": run.monitor})
+        _keep(kept, found, command, examined=seen)
 
 
 def _verdict(

@@ -690,35 +690,53 @@ def noisy(trained: Trained) -> Iterator[Finding]:
 
 
 def plateau(trained: Trained) -> Iterator[Finding]:
-    """Validation has not got better for the second half of the training, or longer."""
-    scored = [p for p in trained.points if "val/loss" in p["values"]]
-    rules = list(trained.rules)
-    if len(scored) < 6 or "early_stopping" in rules:
+    """Validation has not got better for the second half of the training, or longer.
+
+    Neither by its loss nor by what is monitored, which chooses the weights.
+    """
+    scored = [point for point in trained.points if "val/loss" in point["values"]]
+    if len(scored) < 6 or "early_stopping" in trained.rules:
         return
-    best = min(scored, key=lambda point: float(point["values"]["val/loss"]))
-    if best["step"] <= scored[-1]["step"] / 2:
-        fewer: dict[str, Any] = {"epochs": max(1, math.ceil(best["epoch"]))}
-        if _would_stop(scored, str(trained.recipe.get("monitor", "auto"))):
-            fewer = {"regularization": [*rules, "early_stopping"]}
-        yield Finding(
-            "plateau",
-            NOTE,
-            f"The validation loss was lowest at epoch {best['epoch']:.3g} of "
-            f"{scored[-1]['epoch']:.3g}: far fewer epochs would have been enough.",
-            {"best": best["epoch"], "length": scored[-1]["epoch"]},
-            changes=fewer,
-        )
+    asked = dict.fromkeys(["val/loss", trained.monitor])
+    keys = [key for key in asked if key.startswith("val/")]
+    early = [best for key in keys if (best := _best_early(trained, scored, key)) is not None]
+    if len(early) < len(keys):
+        return
+    best, length = max(point["epoch"] for point in early), scored[-1]["epoch"]
+    fewer: dict[str, Any] = {"epochs": max(1, math.ceil(best))}
+    if _would_stop(trained):
+        fewer = {"regularization": [*trained.rules, "early_stopping"]}
+    yield Finding(
+        "plateau",
+        NOTE,
+        f"After epoch {best:.3g} of {length:.3g} validation was no better, beyond chance, by "
+        f"{' and '.join(keys)}: far fewer epochs would have been enough.",
+        {"best": best, "length": length},
+        changes=fewer,
+    )
 
 
-def _would_stop(scored: Sequence[Mapping[str, Any]], monitor: str) -> bool:
+def _best_early(
+    trained: Trained, scored: Sequence[Mapping[str, Any]], key: str
+) -> Mapping[str, Any] | None:
+    """The best point of the first half by a value; None where a later one is better."""
+    half, unknown = scored[-1]["step"] / 2, math.nan
+    scores = [trained.score(key, point["values"].get(key, unknown)) for point in scored]
+    many = sum(point["step"] <= half for point in scored)
+    best = max(range(many), key=scores.__getitem__, default=None)
+    told = key in ("val/accuracy", "val/mae")
+    chance = LIKELY * trained.seen.get("val/metric_error", 0.0) if told else 0.0
+    if best is None or not all(later <= scores[best] + chance for later in scores[many:]):
+        return None
+    return scored[best]
+
+
+def _would_stop(trained: Trained) -> bool:
     """Whether early stopping, which acts on what is monitored, would have ended the training."""
-    shares = all("val/accuracy" in point["values"] for point in scored)
-    key = "val/accuracy" if shares and monitor in ("auto", "val/accuracy") else "val/loss"
-    if monitor not in ("auto", key):
-        return False  # it may act on that, but nobody knows when
     highest, at = -math.inf, 0.0
-    for point in scored[:-1]:
-        score = point["values"][key] * (1 if key == "val/accuracy" else -1)
+    monitored = [point for point in trained.points if trained.monitor in point["values"]]
+    for point in monitored[:-1]:
+        score = trained.score(trained.monitor, point["values"][trained.monitor])
         if score > highest:
             highest, at = score, point["epoch"]
         elif point["epoch"] - at >= PATIENCE:

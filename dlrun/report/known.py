@@ -42,13 +42,23 @@ class Trained:
     seen: as `engine.examine.examined` gives it; `stopped` is 1 where a rule ended the training
     before its length, `set_up/<finding>` where the checks before it have found that, `initial`
     the loss of the first weights where it matters (`was_high`), `first` 1 where no other run is
-    among the outputs, so that validation has chosen no recipe. points, recipe: of the record,
-    plain values.
+    among the outputs, so that validation has chosen no recipe; `monitor/rises` 1 where more of
+    what is monitored is better. points, recipe: of the record, plain values, and what `monitor`
+    stands for.
     """
 
     seen: Mapping[str, float]
     points: Sequence[Mapping[str, Any]]
     recipe: Mapping[str, Any]
+
+    @property
+    def monitor(self) -> str:
+        """What chooses the best weights, by its key in the record."""
+        return str(self.recipe.get("monitor", "val/loss"))
+
+    def score(self, key: str, value: float) -> float:
+        """A loss, or a value of what is monitored, with the sign that makes higher better."""
+        return value if key == self.monitor and self.seen.get("monitor/rises") else -value
 
     def values(self, key: str) -> list[float]:
         """What was recorded under a key, in its order."""
@@ -157,9 +167,13 @@ def slower(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def restrained(trained: Trained) -> list[str]:
-    """The regularizers of the recipe, and those that help against overfitting."""
+    """The regularizers of the recipe, and those that help against overfitting.
+
+    Early stopping does where what is monitored is of validation, and the training is long enough.
+    """
     scored = [point["epoch"] for point in trained.points if "val/loss" in point["values"]]
-    stops = scored and min(scored) + PATIENCE < max(scored)
+    long = bool(scored) and min(scored) + PATIENCE < max(scored)
+    stops = long and trained.monitor.startswith("val/")
     more = ["l2", "early_stopping"] if stops else ["l2"]
     return sorted({*trained.rules, *more})
 

@@ -157,6 +157,8 @@ def test_a_wide_gap_is_overfitting():
     assert finding.changes == {"regularization": ["early_stopping", "l2"]}
     short = found(FELL[:5], val__loss=0.9)[0]
     assert short.changes == {"regularization": ["l2"]}, "no patience would be reached"
+    by_training = one(recipe={"monitor": "train/loss"}, val__loss=0.9)
+    assert by_training.changes == {"regularization": ["l2"]}, "it would stop by training"
     kept = one(FELL, {"regularization": {"dropout": {}}}, val__loss=0.9)
     assert kept.changes == {"regularization": ["dropout", "early_stopping", "l2"]}
     assert found(val__loss=0.9, val__error=0.5)[0].name == "inconclusive"
@@ -719,25 +721,42 @@ def test_validation_that_stopped_getting_better():
     assert finding.numbers == {"best": 2.0, "length": 8.0}
     too_short = found([2.3, 0.5, 0.1, 0.1, 0.101, 0.1, 0.101, 0.1])[1]
     assert too_short.changes == {"epochs": 2}, "its patience would not be reached"
-    better = [0.5 + 0.05 * n for n in range(9)]
-    assert "regularization" not in advised(better), "early stopping acts on the accuracy"
-    assert "regularization" in advised([0.5, 0.6, 0.7] + 6 * [0.7])
-    assert "regularization" in advised(better, {"monitor": "val/loss"})
-    assert "regularization" not in advised(better, {"monitor": "val/f1"}), "nobody knows"
     stops = {"regularization": {"early_stopping": {"patience": 9}}}
     assert len(found([2.3, 0.5, 0.1, 0.1, 0.101, 0.1, 0.101, 0.1], stops)) == 1, "it has that"
 
 
-def advised(accuracies, recipe=None):
-    """The changes of `plateau` after a loss that is lowest at epoch 2, and of such accuracies."""
-    losses = [2.3, 0.5, *7 * [0.1]]
-    losses[2] = 0.09
+@pytest.mark.parametrize("name", ["accuracy", "auroc"])
+def test_a_plateau_is_one_of_what_is_monitored_too(name):
+    rising, flat = [0.5 + 0.05 * n for n in range(9)], [0.5, 0.6, 0.7, 0.8, *5 * [0.8]]
+    assert not flattened(name, rising), "the weights of the end are the best"
+    assert flattened("loss", rising)[0].changes == {"regularization": ["early_stopping"]}
+    [finding] = flattened(name, flat)
+    assert finding.numbers == {"best": 3.0, "length": 8.0}
+    assert f"by val/loss and val/{name}:" in finding.text
+    assert finding.changes == {"epochs": 3}, "the patience would end with the training"
+    falling = flattened(name, [-each for each in flat], {"monitor/rises": 0.0})
+    assert falling[0].numbers == finding.numbers
+
+
+def test_an_accuracy_that_is_better_by_chance_is_a_plateau():
+    almost = [0.5, 0.6, 0.7, *5 * [0.7], 0.71]
+    chance = {"val/metric_error": 0.007}
+    assert flattened("accuracy", almost, chance)[0].changes == {
+        "regularization": ["early_stopping"]
+    }
+    assert not flattened("accuracy", almost, {"val/metric_error": 0.001})
+
+
+def flattened(name, values, more=None):
+    """`plateau` after a loss that is lowest at epoch 2, monitoring such values."""
+    losses = [2.3, 0.5, 0.09, *6 * [0.1]]
+    measured = name if name != "loss" else "accuracy"
     points = [
-        {"step": n, "epoch": float(n), "values": {"val/loss": loss, "val/accuracy": right}}
-        for n, (loss, right) in enumerate(zip(losses, accuracies, strict=True))
+        {"step": n, "epoch": float(n), "values": {"val/loss": loss, f"val/{measured}": value}}
+        for n, (loss, value) in enumerate(zip(losses, values, strict=True))
     ]
-    [changes] = [each.changes for each in plateau(Trained(SOUND, points, RECIPE | (recipe or {})))]
-    return changes
+    seen = SOUND | {"monitor/rises": float(name != "loss")} | (more or {})
+    return list(plateau(Trained(seen, points, RECIPE | {"monitor": f"val/{name}"})))
 
 
 def test_a_loss_that_is_no_longer_finite():
