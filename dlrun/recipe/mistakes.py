@@ -28,13 +28,30 @@ from dlrun.recipe.catalogue import LAUNCHER, Catalogue, unreadable
 from dlrun.recipe.compose import ChoiceSweep, Composer, Glob, Override, Sweep
 from dlrun.recipe.schema import NEEDED, ROOT, SEVERAL, Settings
 
-OWN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
+UNSET = {
+    **dict.fromkeys(
+        ("hydra.run", "hydra.sweep", "hydra.output_subdir"),
+        "outputs=folder says where runs are kept",
+    ),
+    "hydra.job.chdir": "a run stays in the directory where it is typed",
+    **dict.fromkeys(
+        ("hydra.job.num", "hydra.job.id", "hydra.job.override_dirname"), "name=text names a run"
+    ),
+    **dict.fromkeys(
+        ("hydra.help", "hydra.hydra_help", "hydra/help", "hydra/hydra_help"),
+        "dlrun --help has a form of its own",
+    ),
+    **dict.fromkeys(("hydra.runtime", "hydra.overrides"), "it comes from the command"),
+}
+"""Hydra's settings and groups that change nothing here, each with what to do instead."""
+LOGGING = ("hydra/job_logging", "hydra/hydra_logging")
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 def words(composer: Composer, typed: Sequence[str]) -> None:
     """Check the overrides before they are composed. Raises Mistake with all that is wrong."""
     wrong, good = _forms(composer, typed)
+    wrong += _unlogged(composer, good)
     if file := faulty.file(composer, []):
         raise Mistake(file)
     if wrong:
@@ -217,8 +234,11 @@ def _value(composer: Composer, word: str, override: Override, names: Sequence[st
 def _hydras(composer: Composer, word: str, override: Override) -> str | None:
     """What is wrong with an override of Hydra's own settings and groups, such as a launcher."""
     key, value = override.key_or_group, override.value()
-    if key in OWN:
-        return f"{word}: cannot be set; outputs=folder says where runs are kept"
+    if key == "hydra.job":
+        return f"{word}: is not set as a whole; write {key}.name=value"
+    for unset, right in UNSET.items():
+        if f"{key}.".startswith(f"{unset}."):
+            return f"{word}: cannot be set; {right}"
     if f"{key}.".startswith("hydra.sweeper."):
         return f"{word}: {_instead(_params(word, key, value))}"
     known = composer.hydra_options(key)
@@ -229,6 +249,26 @@ def _hydras(composer: Composer, word: str, override: Override) -> str | None:
         near = near or suggest.nearest(key, [LAUNCHER])
         return f"{word}: there is no choice of {key!r}{near}"
     return suggest.option(word, key, str(value), composer.options(key) or known)
+
+
+def _unlogged(composer: Composer, typed: Sequence[Override]) -> list[str]:
+    """What is wrong with settings of a log that is not kept.
+
+    Hydra's log is off, and a sweep that no launcher trains elsewhere begins none.
+    """
+    keys = [override.key_or_group for override in typed]
+    here = composer.multirun and LAUNCHER not in keys
+    wrong = []
+    for override, key in zip(typed, keys, strict=True):
+        word = override.input_line
+        if here and (key == "hydra.verbose" or key.startswith(LOGGING)):
+            wrong.append(f"{word}: no log is kept of a sweep here; leave it out")
+        elif key == "hydra.verbose" and not any(each in keys for each in LOGGING):
+            wrong.append(
+                f"{word}: no log is kept; add {LOGGING[0]}=stdout, or type DLRUN_DEBUG=1 before "
+                "dlrun to see tracebacks"
+            )
+    return wrong
 
 
 def _instead(params: Any) -> str:
