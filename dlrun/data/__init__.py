@@ -155,7 +155,7 @@ class Data:
     groups: of all samples of the set, by their rows, as in `Source`; with leaks=together those
         that are identical are of one.
     labels, reading, columns, unfilled, targets: as in `Source`.
-    made: what runs have made of just these data and share; see `dlrun.engine.shared`.
+    made: what runs have made of just these data and share; see `dlrun.engine.shared` and `shift`.
     """
 
     name: str
