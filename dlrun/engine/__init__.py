@@ -2,7 +2,9 @@
 
 run.py         the plain parts of a run
 transfer.py, freezing.py   weights that it starts from; parameters that are not trained
-preflight.py, loss_sense.py   checks before the training; whether a loss teaches right answers
+preflight.py   checks before the training: all, and those of the loss and the network
+data_checks.py, signal_checks.py   of the data; of what passes through the network
+loss_sense.py  whether a loss teaches right answers
 near_copies.py, target_leak.py   samples, and inputs, that give the answer away
 sentinel.py, outlying.py   numbers of a table that mark a missing value, or lie far from all others
 feed.py        a split on the device, preprocessed once where that is possible

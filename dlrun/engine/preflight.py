@@ -1,40 +1,53 @@
 """What can be told of a run before it trains: each check says what it found.
 
+Those of the loss and of the network as a whole are here.
+
 Karpathy 2019, A Recipe for Training Neural Networks; Goodfellow et al. 2016, chapter 11.
 """
 
 import math
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from statistics import NormalDist
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from dlrun.engine import signal
+from dlrun.engine.data_checks import (
+    class_imbalance,
+    class_missing,
+    dependent_inputs,
+    fixed_order,
+    input_scale,
+    label_noise,
+    leak,
+    no_validation,
+    scaling,
+)
 from dlrun.engine.device import without_cudnn
-from dlrun.engine.ending import AtLength
-from dlrun.engine.evaluate import samples
-from dlrun.engine.look import BATCH, Seen, deviate, rms, untouched
+from dlrun.engine.look import BATCH, Seen, rms, untouched
 from dlrun.engine.loss_sense import loss_sense
 from dlrun.engine.memory import OF_MODULES
 from dlrun.engine.near_copies import near_copies
-from dlrun.engine.noise_scale import noise_scale
 from dlrun.engine.outlying import outlying_inputs, outlying_targets
 from dlrun.engine.run import Run
 from dlrun.engine.sentinel import sentinels
+from dlrun.engine.signal_checks import (
+    DEAD,
+    dead_units,
+    gradients,
+    linear_network,
+    linear_scaling,
+    saturated_units,
+    symmetric_units,
+)
 from dlrun.engine.target_leak import target_leak
 from dlrun.errors import place, told
-from dlrun.finding import FAIL, NOTE, WARN, Finding, shares_apart
+from dlrun.finding import FAIL, NOTE, WARN, Finding
 from dlrun.loss import REARRANGES
 from dlrun.model.order import evaluation
-from dlrun.preprocessing.moments import covariance
 
-_OPERATIONS = 1e10  # for the correlations of a table, at most
-_BATCHES = 100  # of an epoch whose targets are compared
 _MIXED = 8  # samples whose outputs must not depend on each other
 
 CONFIDENT = {True: 4.0, False: 6.0}
@@ -43,42 +56,11 @@ CONFIDENT = {True: 4.0, False: 6.0}
 He's initialization gives outputs the variance 2: a loss of about log C + 1, or of three times
 the spread of the targets. More than twice that is out of proportion.
 """
-SCALE = (0.01, 3.2)
-"""Root mean squares of inputs between which the usual rates and initial weights are meant.
-
-At 3.2 the curvature by the first weights is ten times what it is at 1; small inputs do less harm.
-"""
-DEPENDENT = 1000.0
-"""The condition number of correlations from which inputs count as dependent (Belsley 1980)."""
-ROUNDING = 1e-7
-"""The share of its mean, or of the largest spread, that rounding alone gives a column as spread."""
-NOTHING = 1e-9
-"""The share of the largest variance that rounding alone leaves of a direction without any."""
-LEAKED = 0.01
-"""The share of a split that may stand in another one, or twice, as in most sets some samples do."""
-RARE = 5.0
-"""How many times as frequent as the rarest class the most frequent one may be."""
-FEWEST = 5
-"""Samples of which a fifth is one."""
-CHANCE = 1e-3
-"""How often splits at random would leave the shares of some class as far apart."""
-SURE = 3.5
-"""Standard errors by which a batch must be above the noise scale to be called beyond it."""
-DEAD, SATURATED = 0.75, 0.5
-"""Shares of dead units and of saturated values from which a layer is called so.
-
-In a narrow layer that begins with small weights, biases alone keep half of the units at zero.
-"""
-VANISHING, EXPLODING = 1e-4, 1e3
-"""Root mean squares of a layer's gradient, in terms of that of a sample's outputs."""
 LARGE = 30.0
 """The root mean square of targets in terms of the 1 that outputs begin with: a thousand times the
 loss, and at usual rates steps that throw the weights as far."""
 UNUSED = 1 / 3
 """The share of the inputs of an image or a series that a network never uses, to be warned of."""
-FADING = 0.005
-"""The first layer's gradient in terms of the last one's: three sigmoids, at 1/4 or less each, and
-their weights take so much away."""
 
 
 def preflight(run: Run) -> list[Finding]:
@@ -149,7 +131,7 @@ def initial_loss(seen: Seen) -> Iterator[Finding]:
             f"network begins with outputs of about 1, so that its loss is {got:.3g}: standardize "
             "them.",
             numbers | {"size": size},
-            changes={**_scaling(seen), "data.scale_targets": True},
+            changes={**scaling(seen), "data.scale_targets": True},
         )
     elif not math.isfinite(got):
         yield Finding("initial_loss", FAIL, f"The untrained network's loss is {got}.", numbers)
@@ -160,7 +142,7 @@ def initial_loss(seen: Seen) -> Iterator[Finding]:
             f"The untrained network's loss is {got:.3g}, and guessing gives {expected:.3g}: its "
             "first outputs are far too large; scale the inputs, or begin with smaller weights.",
             numbers,
-            changes={**_scaling(seen), "initializer": "default"},
+            changes={**scaling(seen), "initializer": "default"},
         )
 
 
@@ -382,80 +364,6 @@ def random_in_eval(seen: Seen) -> Iterator[Finding]:
         )
 
 
-def input_scale(seen: Seen) -> Iterator[Finding]:
-    """Root mean square of all inputs, and of each column of a table."""
-    x = seen.x.float()
-    if _normalizes_first(seen.run.model):
-        return
-    columns = x if x.dim() == 2 else x.flatten(1).reshape(-1, 1)
-    spread = columns.std(0, correction=0)
-    sizes = columns.square().mean(0).sqrt()[spread > 0]
-    if not len(sizes):
-        return
-    low, high = float(sizes.min()), float(sizes.max())
-    if high > SCALE[1] or high < SCALE[0]:
-        yield Finding(
-            "input_scale",
-            WARN,
-            f"Inputs have a root mean square of {high:.3g}, but networks expect about 1: "
-            "standardize them.",
-            {"lowest": low, "highest": high},
-            changes={"preprocessing": ["standardize"]},
-        )
-
-
-def _scaling(seen: Seen) -> dict[str, Any]:
-    """What scales the inputs where they need it."""
-    return {key: value for each in input_scale(seen) for key, value in each.changes.items()}
-
-
-def dependent_inputs(seen: Seen) -> Iterator[Finding]:
-    """The condition number of the correlations between the columns of a table."""
-    if seen.x.dim() != 2:
-        return
-    rows, inputs = seen.run.train.rows, seen.x.shape[1]
-    # Of a part of the rows columns that are rarely other than 0 would look alike.
-    whole = len(rows) * inputs**2 <= _OPERATIONS
-    few = len(rows) if whole else int(_OPERATIONS / inputs**2)
-    part = replace(seen.run.train, rows=rows[:: math.ceil(len(rows) / max(few, 1))])
-    if len(part) < 2 * inputs:
-        return
-    mean, spread = covariance(x for x, _ in samples(seen.run, part))
-    spread = spread.cpu()
-    deviation, mean = spread.diagonal().sqrt(), mean.cpu()
-    varies = deviation > ROUNDING * torch.maximum(mean.abs(), deviation.max())
-    if int(varies.sum()) < 2:
-        return
-    unit = deviation[varies]
-    values = torch.linalg.eigvalsh(spread[varies][:, varies] / unit[:, None] / unit)
-    there = values[values > NOTHING * values[-1]]  # elsewhere the gradient is 0, and slows nothing
-    condition = float(values[-1] / there[0])
-    exact = len(values) - len(there) if whole else 0
-    reading = (seen.run.data.reading or {}).get("columns", ())
-    # An input for each class of a word, or a flag for what is missing, is the table's reading.
-    ours = sum(column["kind"] == "text" or bool(column.get("flag")) for column in reading)
-    if condition > DEPENDENT:
-        # What does not take them as one vector may go by their order, which whitening undoes.
-        vector = bool(seen.layers) and seen.layers[0][1].shape[1:] == seen.x.shape[1:]
-        cure = "; whitening removes this" if vector else ""
-        yield Finding(
-            "dependent_inputs",
-            NOTE,
-            "Some inputs are nearly a linear combination of others (condition number "
-            f"{condition:.2g}), which slows gradient descent down{cure}.",
-            {"condition": condition},
-            changes={"preprocessing": ["standardize", "whiten"]} if vector else {},
-        )
-    elif exact > ours:
-        yield Finding(
-            "dependent_inputs",
-            NOTE,
-            f"Only {len(there)} of {inputs} inputs are independent; the rest are linear "
-            "combinations of them, add nothing new, and can be left out.",
-            {"inputs": float(inputs - len(there))},
-        )
-
-
 def label_range(seen: Seen) -> Iterator[Finding]:
     """Targets that the last function of the model can never give, or that are all the same."""
     if not seen.run.regression:
@@ -488,179 +396,6 @@ def cut_off(seen: Seen) -> Iterator[Finding]:
             "passes; leave it out.",
             {"zeros": float((seen.outputs == 0).float().mean())},
             changes={"model": "mlp"},
-        )
-
-
-def class_missing(seen: Seen) -> Iterator[Finding]:
-    """Classes without a training or a validation sample."""
-    if not seen.counts:
-        return
-    train, val = seen.counts
-    if sum(map(bool, train)) == 1:
-        yield Finding("class_missing", FAIL, "All training samples are of one class.")
-        return
-    names, splits = seen.run.data.classes, seen.held
-    for where, counts, others in (("training", train, val), ("validation", val, train)):
-        missing = [place for place, n in enumerate(counts) if not n and others[place]]
-        if missing and sum(counts) >= len(counts):  # fewer samples than classes miss some
-            some = ", ".join(names[place] for place in missing[:3])
-            said = f"Class {some} has" if len(missing) == 1 else f"Classes {some} have"
-            said = said.replace(" have", ", … have") if len(missing) > 3 else said
-            helps = max(sum(split[place] for split in splits) for place in missing) >= len(splits)
-            few = "" if helps else f"; {'it has' if len(missing) == 1 else 'they have'} too few"
-            yield Finding(
-                "class_missing",
-                WARN,
-                f"{said} no {where} sample{few and f'{few} for each split to have one'}.",
-                {"classes": len(missing)},
-                changes={"data.split": "60/20/20"} if helps else {},
-            )
-
-
-def class_imbalance(seen: Seen) -> Iterator[Finding]:
-    """Classes that are rare in training, or whose share in validation differs beyond chance."""
-    run = seen.run
-    if not seen.counts or run.balanced:
-        return
-    train, val = seen.counts
-    present = [count for count in train if count]
-    if len(present) < 2:
-        return
-    most, rarest = max(present), min(present)
-    if most > RARE * rarest:
-        said = (
-            f"Class {run.data.classes[train.index(rarest)]} has {rarest} training "
-            f"sample{'s' * (rarest != 1)}, the most frequent one {most}: a network may ignore it "
-            "and still be right most of the time."
-        )
-        numbers = {"rarest": float(rarest), "most": float(most)}
-    else:
-        # A class that one of them lacks is missing.
-        pairs = [(n, m) if n and m else (0, 0) for n, m in zip(train, val, strict=True)]
-        rarer = [shares_apart(n, sum(train), m, sum(val)) for n, m in pairs]
-        # One class that is too frequent makes each of the others a little rarer.
-        if max(map(abs, rarer)) < NormalDist().inv_cdf(1 - CHANCE / (2 * len(rarer))):
-            return
-        worst = max(range(len(rarer)), key=lambda place: abs(rarer[place]))
-        here, there = train[worst] / sum(train), val[worst] / sum(val)
-        said = (
-            f"Class {run.data.classes[worst]} makes up {here:.1%} of training and {there:.1%} of "
-            "validation, more than chance explains: a network learns to name it "
-            f"{'less' if here < there else 'more'} often than validation has it."
-        )
-        numbers = {"train": here, "val": there}
-    changes = {"sampling": "balanced"}
-    yield Finding("class_imbalance", WARN, said, numbers, changes=changes)
-
-
-def fixed_order(seen: Seen) -> Iterator[Finding]:
-    """The same order in each epoch, in which mini-batches differ in their targets beyond chance."""
-    run, y = seen.run, seen.run.train.y
-    size = run.lengths.batch_size
-    rows = run.order(0)
-    if run.reconstructs or not torch.equal(rows, run.order(1)):
-        return
-    batches = min(len(rows) // size, _BATCHES)
-    if batches < 2 or size < 2:
-        return
-    y = y[rows[: batches * size].to(y.device)].cpu()
-    values = y.double().flatten(1).mean(1) if y.is_floating_point() else y
-    sure = NormalDist().inv_cdf(1 - CHANCE)
-    apart = _batches_differ(values.reshape(batches, size))
-    if apart > sure:
-        yield Finding(
-            "not_shuffled",
-            WARN,
-            f"Each epoch has the same order, and its mini-batches differ in their targets by "
-            f"{apart:.3g} standard errors, as where the data are sorted: a step learns one part "
-            "and forgets another; shuffle them.",
-            {"apart": apart},
-            changes={"sampling": "shuffle"},
-        )
-
-
-def _batches_differ(values: torch.Tensor) -> float:
-    """By how many standard errors mini-batches (batches, size) differ: χ² of classes, F of numbers.
-
-    As normal deviates; of F by its χ² of many samples.
-    """
-    batches, size = values.shape
-    if values.is_floating_point():
-        within = float(values.var(1).mean())
-        squares = size * float(values.mean(1).var()) * (batches - 1)
-        squared, free = squares / max(within, 1e-12), batches - 1
-    else:
-        _, codes = values.unique(return_inverse=True)
-        counts = torch.nn.functional.one_hot(codes).sum(1).double()
-        expected = counts.mean(0)
-        squared = float(((counts - expected) ** 2 / expected).sum())
-        free = (batches - 1) * (counts.shape[1] - 1)
-    return deviate(squared, free)
-
-
-def no_validation(seen: Seen) -> Iterator[Finding]:
-    """No sample to choose the best weights by, or to stop by."""
-    by_length = any(isinstance(rule, AtLength) for rule in seen.run.stopping)
-    data = seen.run.data
-    if not len(data.val) and not by_length:
-        samples = sum(map(len, data.splits.values()))
-        few = f", and {samples} samples are too few for one" if samples < FEWEST else ""
-        yield Finding(
-            "no_validation",
-            WARN,
-            f"There is no validation split{few}: nothing shows overfitting, and the last weights "
-            "are the result.",
-            changes={} if few else {"data.split": "60/20/20"},
-        )
-
-
-def leak(seen: Seen) -> Iterator[Finding]:
-    """Samples of val and test that are identical to samples of an earlier split."""
-    data = seen.run.data
-    if data.hashes is None:
-        return
-    known = data.hashes[data.train.rows]
-    same = "targets included: if a pair is one case twice, " if data.columns else ""
-    for name, where in (("val", "validation"), ("test", "test")):
-        split = data.splits[name]
-        hashes = data.hashes[split.rows]
-        many = int(torch.isin(hashes, known).sum())
-        if many:
-            share = many / len(split)
-            cure = "drop" if many < len(split) else ""
-            cure = "together" if {"train", name} <= data.drawn else cure
-            are = "sample ({}) is identical" if many == 1 else "samples ({}) are identical"
-            yield Finding(
-                "leak",
-                WARN if share > LEAKED else NOTE,
-                f"{many} {where} {are.format(f'{share:.1%}')} to others that train or "
-                f"choose the network{', ' if same else ': '}{same}the result there is too good.",
-                {"samples": many, "share": share},
-                changes={"data.leaks": cure} if cure else {"procedure": "show_data"},
-            )
-        known = torch.cat((known, hashes))
-
-
-def label_noise(seen: Seen) -> Iterator[Finding]:
-    """Training samples that are identical and have different labels."""
-    run, train = seen.run, seen.run.data.train
-    if run.regression or run.data.hashes is None or train.y.is_floating_point():
-        return
-    y = train.y[train.rows]
-    unique, place = run.data.hashes[train.rows].unique(return_inverse=True)
-    ends = [
-        torch.zeros_like(unique).scatter_reduce(0, place, y, how, include_self=False)
-        for how in ("amin", "amax")
-    ]
-    many = int((ends[0] != ends[1])[place].sum())
-    if many > LEAKED * len(y):
-        yield Finding(
-            "label_noise",
-            WARN,
-            f"{many} training samples ({many / len(y):.1%}) are identical to others that have "
-            "another label: one of the two is wrong.",
-            {"samples": many, "share": many / len(y)},
-            changes={"procedure": "show_data"},
         )
 
 
@@ -719,135 +454,6 @@ def competing_labels(seen: Seen) -> Iterator[Finding]:
         )
 
 
-def dead_units(seen: Seen) -> Iterator[Finding]:
-    """Rectified units that are zero for the whole batch."""
-    shares = [met.dead for met in seen.trained.activations]
-    worst = max(shares, default=0.0)
-    if worst >= DEAD:
-        yield Finding(
-            "dead_units",
-            FAIL if worst == 1 else WARN,
-            f"In hidden layer {shares.index(worst) + 1}, {worst:.0%} of the units are zero for "
-            "every sample: no gradient passes them.",
-            {"share": worst},
-            changes={"initializer": "he"},
-        )
-
-
-def saturated_units(seen: Seen) -> Iterator[Finding]:
-    """Values at the flat ends of tanh and sigmoid."""
-    shares = [met.saturated for met in seen.trained.activations]
-    worst = max(shares, default=0.0)
-    if worst >= SATURATED:
-        yield Finding(
-            "saturated_units",
-            WARN,
-            f"In hidden layer {shares.index(worst) + 1}, {worst:.0%} of the values lie at the "
-            "flat ends of the activation, where hardly any gradient passes.",
-            {"share": worst},
-            changes={"initializer": "xavier", **_scaling(seen)},
-        )
-
-
-def symmetric_units(seen: Seen) -> Iterator[Finding]:
-    """Units of a hidden layer that are equal, and get the same gradient."""
-    for name, weight in seen.layers[:-1]:
-        gradient = seen.trained.gradients.get(name)
-        if len(weight) > 1 and signal.distinct(weight, gradient) == 1:
-            yield Finding(
-                "symmetric_units",
-                FAIL,
-                f"All {len(weight)} units of {name} are equal and get the same gradient, so they "
-                "stay equal: draw the weights at random.",
-                {"units": len(weight), "distinct": 1},
-                changes={"initializer": "default"},
-            )
-            return
-
-
-def gradients(seen: Seen) -> Iterator[Finding]:
-    """The gradient of each layer's weights in terms of that of the outputs of a sample."""
-    passed = seen.trained
-    sizes = [rms(passed.gradients[name]) for name, _ in seen.layers if name in passed.gradients]
-    if len(sizes) < 2 or not all(sizes) or not passed.at_output:
-        return
-    least, most = min(sizes) / passed.at_output, max(sizes) / passed.at_output
-    first = sizes[0] / sizes[-1]
-    numbers = {"least": least, "most": most, "first": first}
-    if least < VANISHING or first < FADING:
-        layer = 1 + sizes.index(min(sizes))
-        what = f"{least:.1g} times that at the output"
-        if least >= VANISHING:
-            layer, what = 1, f"{first:.1g} times that of the last one"
-        yield Finding(
-            "vanishing_gradient",
-            WARN,
-            f"The gradient of layer {layer}'s weights is {what}: the layer will hardly learn; "
-            "relu with initializer=he lets more through.",
-            numbers,
-            changes={"activation": "relu", "initializer": "he"},
-        )
-    elif most > EXPLODING and not _scaling(seen):  # large inputs make large gradients
-        layer = 1 + sizes.index(max(sizes))
-        yield Finding(
-            "exploding_gradient",
-            WARN,
-            f"The gradient of layer {layer}'s weights is {most:.1g} times that at the output: it "
-            "is large where the values that reach the layer are.",
-            numbers,
-            changes={"initializer": "default", "clip_norm": 1.0},
-        )
-
-
-def linear_network(seen: Seen) -> Iterator[Finding]:
-    """Whether the middle between two samples gives the middle of their outputs."""
-    if len(seen.layers) < 2 or len(seen.x) < 2 or not seen.x.is_floating_point():
-        return
-    half = min(len(seen.x), BATCH) // 2
-    a, b = seen.x[:half], seen.x[half : 2 * half]
-    middle = (seen.evaluated(a) + seen.evaluated(b)) / 2
-    bend = float((seen.evaluated((a + b) / 2) - middle).abs().max())
-    spread = float((seen.outputs - seen.outputs.mean(0)).abs().max())
-    if spread > 0 and bend < 1e-4 * spread:
-        met = sorted(
-            {each.kind.removesuffix("Backward0").lower() for each in seen.trained.activations}
-        )
-        why = (
-            f"no sample reaches a bend of its {' and '.join(met)}"
-            if met
-            else "there is no activation between them"
-        )
-        yield Finding(
-            "linear_network",
-            WARN,
-            f"The network has {len(seen.layers)} layers but is still linear: {why}, so it can do "
-            "no more than a single layer.",
-            {"layers": len(seen.layers), "bend": bend / spread},
-            changes={"activation": "relu"},
-        )
-
-
-def linear_scaling(seen: Seen) -> Iterator[Finding]:
-    """A rate that grows with the batch where the first weights have less noise than that needs."""
-    lengths = seen.run.lengths
-    batch, base = lengths.step_samples, lengths.linear_from
-    if not base or batch <= base:
-        return
-    noise = noise_scale(seen.run)
-    usual = 5 * lengths.steps_per_epoch <= lengths.total_steps / 2
-    if batch > noise.scale + SURE * noise.error:
-        yield Finding(
-            "linear_scaling",
-            WARN,
-            f"scale_lr=linear multiplies the rate by {batch / base:.3g} for steps of {batch:,} "
-            f"samples, but the gradient noise scale of the first weights is {noise.scale:,.0f}, by "
-            f"which the best rate grows only {noise.best(batch, base):.3g}-fold. This scale rises "
-            "while the loss falls, so begin with a warm-up, or take scale_lr=sqrt.",
-            {"noise_scale": noise.scale, "error": noise.error, "batch": float(batch)},
-            changes={"warmup": "5 epochs" if usual else "10%"},
-        )
-
-
 CHECKS = (  # what causes others comes first
     *(probabilities_into_loss, competing_labels, wrong_answers, batch_mixing),
     *(label_range, cut_off),
@@ -865,10 +471,3 @@ def last_function(seen: Seen) -> str:
         out = seen.run.uncompiled(seen.x[:_MIXED])
     names = (node.name() for node in signal.behind(out.grad_fn))
     return next((n for n in names if not any(part in n for part in REARRANGES)), "")
-
-
-def _normalizes_first(model: nn.Module) -> bool:
-    """Whether the first layer with parameters or statistics normalizes its input."""
-    leaves = (module for module in model.modules() if not list(module.children()))
-    first = next((leaf for leaf in leaves if [*leaf.parameters(), *leaf.buffers()]), None)
-    return isinstance(first, _NormBase | nn.LayerNorm | nn.GroupNorm)

@@ -3,7 +3,7 @@
 from math import inf
 
 from dlrun.engine.noise_scale import FEWEST_SAMPLES, Noise, noise_scale
-from dlrun.engine.preflight import SURE
+from dlrun.engine.signal_checks import SURE
 from dlrun.errors import Mistake
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.procedure import Lab, Outcome, Training, procedure
