@@ -21,10 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record, shell
 from dlrun.console import screen, summary
-from dlrun.data.fingerprint import hash_rows
 from dlrun.engine.divergence import LossDiverged
 from dlrun.errors import Failure, Mistake, kind_of
-from dlrun.job import code, recording, stacked, verdict
+from dlrun.job import own_record, recorded, recording, stacked, verdict
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
 from dlrun.job.stacked import Among, Apart, Stacks, Wanted
@@ -36,7 +35,6 @@ from dlrun.recipe import (
     build,
     checks,
     compose,
-    differences,
     identity,
     instantiate,
     mistakes,
@@ -63,9 +61,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("dlrun")
 _TRAIN = {"_target_": "dlrun.procedure.train.train", "_partial_": True}
 _USUAL = Training()
-_APART = (*identity.NEUTRAL, "procedure", "test")
-"""Settings in which a run may differ that stands for another."""
-_HELD_OUT = ("val", "test")
 
 
 @dataclass
@@ -263,7 +258,9 @@ class Lab:
             return self.above._begun()
         if self._own is None:
             before = record.all_runs(self.config.outputs)
-            kept = self._own = self._own_record()
+            kept = self._own = own_record.opened(
+                self.config, self.invocation, self.data, self.procedure.trains
+            )
             self.session.records.append(kept.directory)
             if kept.directory in before:
                 self._follow()
@@ -290,33 +287,8 @@ class Lab:
         kept.close()
 
     def find(self, which: str, setting: str = "run", other: bool = False) -> RecordedRun:
-        """A run that has been trained with this recipe on these data."""
-        said = f"procedure.{setting}={which}"
-        try:
-            directory = record.find(self.config.outputs, which)
-        except Mistake as mistake:
-            raise Mistake(f"{said}: {mistake}") from None
-        if record.read_status(directory).get("status") != record.FINISHED:
-            if record.diverged(directory):
-                raise Mistake(f"{said}: its loss diverged; name another run")
-            raise Mistake(f"{said}: has not ended; go on with it: {shell.resume(directory)}")
-        info, data = record.read_json(directory / "run.json"), self.data()
-        splits: dict[str, Any] = (info.get("data") or {}).get("splits") or {}
-        if "result_step" not in info:
-            raise Mistake(f"{said}: is not a training")
-        wrong = [] if other else differences.keys(self.config, compose.recorded(directory), _APART)
-        if wrong:
-            raise Mistake(
-                f"{said}: has another recipe, in {', '.join(wrong)}; type its settings here too"
-            )
-        here: dict[str, Any] = {
-            name: hash_rows(split.rows.numpy()) for name, split in data.splits.items()
-        }
-        if other:  # may have been trained on some of the training split
-            splits, here = ({name: rows.get(name) for name in _HELD_OUT} for rows in (splits, here))
-        if info["data"].get("digest") != data.digest or splits != here:
-            raise Mistake(f"{said}: was trained on other data, or on another split of them")
-        return _recorded(directory)
+        """A run that has been trained with this recipe on these data; see `recorded.find`."""
+        return recorded.find(self.config, self.data, which, f"procedure.{setting}", other)
 
     def unrecorded(self, names: Sequence[str]) -> dict[str, str]:
         """Why no value of a name can be recorded in training, by those names."""
@@ -425,14 +397,14 @@ class Lab:
                 if ended.error is not None and not may:
                     errors.append(ended.error)
                     continue
-                found[ended.wanted.place] = _recorded(ended.directory)
+                found[ended.wanted.place] = recorded.of(ended.directory)
         if errors:
             raise errors[0]
         return found
 
     def _train(self, wanted: Wanted) -> RecordedRun:
         if _is_done(wanted):
-            return self._tested(wanted, _recorded(Path(str(wanted.resume))))
+            return self._tested(wanted, recorded.of(Path(str(wanted.resume))))
         try:
             return self._trained(wanted)
         except LossDiverged:
@@ -441,7 +413,7 @@ class Lab:
             kept = known.get(_hash(wanted.place, plain(training)))
             if kept is None:
                 raise
-            return _recorded(Path(kept))
+            return recorded.of(Path(kept))
 
     def _tested(self, wanted: Wanted, run: RecordedRun) -> RecordedRun:
         """A run that has ended, with its test split measured where no sweep asked for it then."""
@@ -451,7 +423,7 @@ class Lab:
         with closing(record.open_existing(run.directory)) as kept:
             self.session.follow(run.directory)
             add_test(self.trained(run), kept)
-        return _recorded(run.directory)
+        return recorded.of(run.directory)
 
     def _trained(self, wanted: Wanted) -> RecordedRun:
         """A run that is trained now."""
@@ -460,7 +432,7 @@ class Lab:
             with self.after(wanted, built):
                 train_built(built, self.ending(wanted, built))
             points = built.record.points()
-        return RecordedRun(built.record.directory, record.FINISHED, _best(points), points)
+        return RecordedRun(built.record.directory, record.FINISHED, recorded.best(points), points)
 
     def check(self, wanted: Wanted, built: BuiltRun) -> None:
         """Look at a new run before it trains."""
@@ -643,71 +615,6 @@ class Lab:
                 found.setdefault(str(asked.get("hash")), str(directory))
         return found
 
-    def _own_record(self) -> Record:
-        """The procedure's record: the one that was begun before, or a new one."""
-        config, invocation = self.config, self.invocation
-        if config.resume:
-            self._refuse_changes(Path(config.resume))
-            self._warn_of_changes(Path(config.resume))
-            return record.open_existing(config.resume)
-        digests = code.digests(config) | (
-            {"weights": start.digest(config)} if config.weights else {}
-        )
-        known_by = identity.short([identity.digest(config), self.data().digest, digests])
-        runs = reversed(record.all_runs(config.outputs))
-        infos = ((run, record.read_json(run / "run.json")) for run in runs)
-        begun = [(run, info) for run, info in infos if info.get("kind") == "procedure"]
-        for directory, told in begun:
-            if told.get("hash") == known_by:
-                return record.open_existing(directory)
-        self._say_anew(begun)
-        info = recording.info(config, invocation) | {"kind": "procedure", "hash": known_by}
-        info |= {"trains": self.procedure.trains, "data_digest": self.data().digest}
-        unbuilt = {**self.recipe, "facts": {}}  # nothing is built yet that would know them
-        text = OmegaConf.to_yaml(OmegaConf.create(unbuilt))
-        return record.create(config.outputs, recording.named(config, invocation), info, text)
-
-    def _say_anew(self, begun: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:
-        """Say that what was typed before does not go on, where its code or data have changed.
-
-        begun: the procedures that were, and what their records say, the last first.
-        """
-        words = [*self.invocation.overrides]
-        alike = ((run, info) for run, info in begun if info.get("overrides") == words)
-        directory, info = next(alike, (None, {}))
-        if directory is None or record.read_status(directory).get("status") == record.FINISHED:
-            return
-        changed = code.edited(info.get("code"), self.config)
-        if info.get("data_digest") not in (None, self.data().digest):
-            changed.append("the data")
-        if changed:
-            _log.warning(
-                f"{', '.join(changed)}: changed since procedure {directory.name} began, which "
-                "stays where it is; this one begins anew"
-            )
-
-    def _refuse_changes(self, directory: Path) -> None:
-        """Raise Mistake where its runs would be of other recipes than those it has already."""
-        before = compose.recorded(directory)
-        before.facts = {"shape": [0], "outputs": 0}  # nobody knew them when it began
-        keys = differences.keys(self.config, before, identity.NEUTRAL)
-        if keys:
-            raise Mistake(
-                f"resume={directory.name}: {', '.join(keys)} changes what the procedure has begun "
-                "with; leave it out, or begin anew, without resume="
-            )
-
-    def _warn_of_changes(self, directory: Path) -> None:
-        """Say where its runs would be of other code or data than those it has already."""
-        info, digest = record.read_json(directory / "run.json"), self.data().digest
-        if edited := code.edited(info.get("code"), self.config):
-            _log.warning(
-                f"{', '.join(edited)}: the code has changed since the procedure began, and its "
-                "runs that have ended stay; its command, typed again, begins anew"
-            )
-        recorded = {"digest": info.get("data_digest", digest)}
-        recording.warn_of_change(directory.name, recorded, digest)
-
 
 def _hash(place: int, values: Mapping[str, Any]) -> str:
     """What a run of a procedure is known by: its place and what it is."""
@@ -723,17 +630,3 @@ def _is_done(wanted: Wanted) -> bool:
         return True
     names = [each.name for each in record.findings_of(directory)]
     return training.may_diverge and "diverged" in names
-
-
-def _recorded(directory: Path) -> RecordedRun:
-    """A run that has been trained before, as its record says."""
-    points = record.read_points(directory)
-    status = str(record.read_status(directory).get("status", ""))
-    return RecordedRun(directory, status, _best(points), points)
-
-
-def _best(points: Sequence[Mapping[str, Any]]) -> float | None:
-    """The best of what a run monitors, which its end names first."""
-    end = record.last_values(points)
-    best = (v for key, v in end.items() if key.startswith("best/") and key != "best/epoch")
-    return next(best, None)
