@@ -72,7 +72,6 @@ FORMS: list[tuple[str, str, tuple[str, ...]]] = [
         ),
     ),
 ]
-LIBRARIES = {"timm": "timm", "soap": "pytorch_optimizer"}
 LARGE = {("model", name) for name in ("lenet", "vgg", "torchvision", "timm")}
 SEVERAL_MODELS = {"augmentation": ("model=cnn", "model.channels=[4,4]", "batch_size=32")}
 

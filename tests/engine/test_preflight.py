@@ -14,8 +14,6 @@ from dlrun.recipe import build
 from tests.engine.conftest import made, network
 from tests.states import differences
 
-OWN = ("model=custom", "'+model.shape=${facts.shape}'", "'+model.outputs=${facts.outputs}'")
-
 
 class Does(nn.Module):
     """A layer that does what a function does."""

@@ -19,11 +19,7 @@ from dlrun.report import page, plots
 from dlrun.report.evidence import LEAST, importances
 from dlrun.report.sweep import summarize
 from tests.conftest import in_suite
-
-LR = Dimension("optimizer.lr", "float", "log", 1e-4, 1e-1)
-L2 = Dimension("l2", "float", "log", 1e-6, 1.0)
-OPTIMIZER = Dimension("optimizer", choices=("sgd", "adam", "rmsprop"))
-WIDTH = Dimension("width", "int", "linear", 8, 64)
+from tests.report.conftest import L2, LR, OPTIMIZER, WIDTH
 
 
 def mixed(values, draw):

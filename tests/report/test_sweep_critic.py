@@ -12,11 +12,9 @@ from scipy import stats
 from dlrun.record.sweep import Dimension, number
 from dlrun.report import commands, critic, evidence, page, plots
 from dlrun.report.evidence import importances
+from tests.report.conftest import L2, LR, WIDTH
 
-LR = Dimension("optimizer.lr", "float", "log", 1e-4, 1e-1)
-L2 = Dimension("l2", "float", "log", 1e-6, 1.0)
 DROPOUT = Dimension("dropout.rate", "float", "linear", 0.0, 0.9)
-WIDTH = Dimension("width", "int", "linear", 8, 64)
 ALONE = {"optimizer.lr": 0.98, "l2": 0.02}
 
 

@@ -9,10 +9,9 @@ import pytest
 
 from dlrun import record
 from tests.conftest import in_suite
-from tests.sweep.typed import points, start, table
+from tests.sweep.typed import LR, points, start, table
 
 COMMON = ("tracking=none", "threads=1", "checkpoint_every='40 steps'", "sweep.stack=off")
-LR = "optimizer.lr=tag(log,interval(1e-3,1))"
 SWEEPS = {
     "grid": (10, ["epochs=15", "optimizer=sgd,momentum,adam", "optimizer.lr=0.3,0.1,0.03,0.01"]),
     "random, twice": (4, ["epochs=6", "sweep=random", "sweep.trials=6", "sweep.repeats=2", LR]),

@@ -7,8 +7,7 @@ from dlrun.errors import Mistake
 from dlrun.recipe import compose
 from dlrun.recipe.identity import digest
 from dlrun.sweep.recipes import Recipes
-
-LR = "optimizer.lr=tag(log,interval(1e-3,1))"
+from tests.sweep.typed import LR
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ from dlrun.sweep.plan import Plan
 from dlrun.sweep.search import Search
 from dlrun.sweep.space import Values
 from tests.conftest import sparsely
-
-LR = "optimizer.lr=tag(log,interval(1e-3,1))"
+from tests.sweep.typed import LR
 
 
 def drawn(plan: Plan) -> list[Values | None]:

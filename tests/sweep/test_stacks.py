@@ -11,10 +11,9 @@ from dlrun.stack import StackedStep, worth
 from dlrun.sweep import claims
 from tests.conftest import in_suite
 from tests.states import timeless
-from tests.sweep.typed import directory, points, start, table
+from tests.sweep.typed import LR, directory, points, start, table
 
 SHORT = ("data.samples=20%", "epochs=3", "sweep.export=none")
-LR = "optimizer.lr=tag(log,interval(1e-3,1))"
 SWEEPS = {
     "grid": ("optimizer.lr=0.3,0.1", "seed=0,1", "optimizer=sgd,adam"),
     "random": ("sweep=random", "sweep.trials=6", LR, "sweep.repeats=2"),

@@ -13,6 +13,9 @@ from dlrun.record.sweep import Point, latest
 PRELOAD = ("dlrun.sweep.command", "dlrun.recipe.build", "dlrun.report.sweep", "sklearn.datasets")
 SERVER = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
 
+LR = "optimizer.lr=tag(log,interval(1e-3,1))"
+"""A range of rates, as one types it."""
+
 
 def directory(folder: Path) -> Path:
     """The one sweep below a working directory."""
