@@ -71,10 +71,15 @@ def _torch_as_it_was():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _state_of_its_own(tmp_path_factory):
-    """What is kept in the user's home, such as passwords, is kept for these tests alone."""
+def _environment_of_its_own(tmp_path_factory):
+    """What is kept in the user's home, such as passwords, is kept for these tests alone.
+
+    And what the user has set for dlrun is not set here.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        for name in ("DLRUN_DEBUG", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+            patch.delenv(name, raising=False)
         yield
 
 

@@ -54,9 +54,8 @@ BINARY = [b"\xff\xfe\x00\x01", b"lr: \0\n", "lr: 1\n".encode("utf-16")]
 
 
 @pytest.fixture
-def typed(here, monkeypatch, capsys):
+def typed(here, capsys):
     """typed(...) types a command beside the directory `mine`: the exit code and what it said."""
-    monkeypatch.delenv("DLRUN_DEBUG", raising=False)
     (here / "mine").mkdir()
 
     def type_it(*words: str) -> tuple[int, str]:

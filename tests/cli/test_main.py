@@ -26,7 +26,6 @@ def jobs(monkeypatch, tmp_path):
         factory, "perform", lambda recipe, asked, *more, **named: run(recipe, asked)
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DLRUN_DEBUG", raising=False)
     return seen
 
 

@@ -674,7 +674,6 @@ BUILDING = [
 def place(here, monkeypatch):
     monkeypatch.setenv("DLRUN_CACHE", str(here / "cache"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing may reach it
-    monkeypatch.delenv("DLRUN_DEBUG", raising=False)
     (here / "mine").mkdir()
     (here / "text.db").write_text("no database\n")
     os.mkfifo(here / "pipe.db")

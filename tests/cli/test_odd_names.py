@@ -61,8 +61,6 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
-    for name in ("DLRUN_DEBUG", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
     (tmp_path / "here" / "file").write_text("")
     (tmp_path / "here" / "odd").mkdir()
     for link in ("gone", "odd/runs"):

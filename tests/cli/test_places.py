@@ -31,8 +31,6 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SCR", str(tmp_path / "home" / "scratch"))
     monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
-    for name in ("DLRUN_DEBUG", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
     yield tmp_path / "home"
     assert not list((tmp_path / "here").glob("~*"))
     assert not list((tmp_path / "here").glob("*$*"))

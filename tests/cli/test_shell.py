@@ -55,8 +55,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "cache"))  # of the process that draws
     monkeypatch.setenv("DLRUN_CACHE", str(tmp_path / "cache"))
-    for name in ("DLRUN_DEBUG", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
     return tmp_path / "here"
 
 

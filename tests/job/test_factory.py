@@ -27,14 +27,6 @@ from tests.conftest import sparsely
 FAST = ("tracking=none", "threads=1", "epochs=2")
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tmp_path
-
-
 def last(here: Path) -> Path:
     return record.find(here / "outputs", "last")
 

@@ -9,10 +9,8 @@ from dlrun.recipe import compose
 
 
 @pytest.mark.parametrize(("own", "shared"), [("dlrun", True), ("theirs", False)])
-def test_a_run_that_goes_on_has_the_process_of_its_experiment(tmp_path, monkeypatch, own, shared):
+def test_a_run_that_goes_on_has_the_process_of_its_experiment(tmp_path, own, shared):
     """Two for one would each wait for the other's delivery, and say that something is missing."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
     (tmp_path / "tracking.json").write_text(json.dumps({"experiment": own}))
     with compose.composer([]) as composer:
         recipe = composer.recipe([f"outputs={tmp_path}"])

@@ -195,7 +195,6 @@ def test_an_error_of_dlrun_stays_one(compose_recipe):
 
 
 def test_an_error_out_of_the_users_code_is_one_line(capsys, monkeypatch):
-    monkeypatch.delenv("DLRUN_DEBUG", raising=False)
     try:
         begins(None, None)
     except RuntimeError as error:

@@ -10,9 +10,8 @@ QUICK = ("tracking=none", "threads=1", "epochs=1")
 
 
 @pytest.fixture
-def sweep(here, monkeypatch):
+def sweep(here):
     """sweep("optimizer.lr=0.1,0.2", ...) types `dlrun -m` in an empty directory; the exit code."""
-    monkeypatch.delenv("DLRUN_DEBUG", raising=False)
 
     def typed(*words: str) -> int:
         from dlrun.__main__ import main

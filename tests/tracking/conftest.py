@@ -30,11 +30,6 @@ with warnings.catch_warnings():  # MLflow's own, while it is imported
         importlib.import_module(_name)
 
 
-@pytest.fixture(autouse=True)
-def _no_server_of_the_users(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
 class Server:
     """`mlflow server` on a free port of this machine, which can be killed and started again."""
 

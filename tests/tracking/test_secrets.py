@@ -61,7 +61,6 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv("DLRUN_DEBUG", raising=False)
     return tmp_path / "here"
 
 
