@@ -3,7 +3,9 @@
 import logging
 import math
 import os
+import signal
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,27 @@ def stacks(monkeypatch):
 
     monkeypatch.setattr(StackedStep, "__init__", noted)
     return found
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Inside `interrupted()`, Ctrl-C is pressed in the second validation of a stack."""
+
+    @contextmanager
+    def inside():
+        measure, seen = StackedStep.measure, []
+
+        def stopped(self, split="val"):
+            seen.append(split)
+            if len(seen) == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            return measure(self, split)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(StackedStep, "measure", stopped)
+            yield
+
+    return inside
 
 
 @pytest.fixture(scope="session")

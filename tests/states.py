@@ -1,6 +1,7 @@
-"""Comparing what two runs left, bit for bit."""
+"""Comparing what two runs left, bit for bit, and spoiling it."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,14 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
     else:
         same = a == b
     return [] if same else [where]
+
+
+def flip(file: Path) -> None:
+    """Change bytes in the middle of a file, as among the numbers of weights."""
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 8] = bytes(255 - byte for byte in content[middle : middle + 8])
+    file.write_bytes(content)
 
 
 def timeless(points: Iterable[Mapping[str, Any]]) -> list[tuple[int, dict[str, float]]]:

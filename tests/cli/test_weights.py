@@ -11,7 +11,7 @@ from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import checkpoint
 from tests.conftest import in_suite
-from tests.states import differences, without_clock
+from tests.states import differences, flip, without_clock
 
 TINY = ("tracking=none", "threads=1", "model.hidden=[8]", "preflight=off", "test=false")
 
@@ -37,14 +37,6 @@ def best(directory):
 
 def begun(directory):
     return checkpoint.read(directory / "checkpoints" / "start.pt")
-
-
-def flip(file):
-    """Change bytes in the middle of a file of weights, among its numbers."""
-    content = bytearray(file.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 8] = bytes(255 - byte for byte in content[middle : middle + 8])
-    file.write_bytes(content)
 
 
 def test_from_a_run_to_other_classes(eight, capsys):

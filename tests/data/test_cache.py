@@ -10,6 +10,7 @@ import torch
 
 from dlrun.data import cache
 from dlrun.errors import Mistake
+from tests.states import flip
 
 X = np.random.default_rng(0).integers(0, 256, (50, 3, 4, 4), dtype=np.uint8)
 Y = np.arange(50) % 2
@@ -71,13 +72,6 @@ def test_writing_to_the_tensor_changes_no_file():
 
 def cut(path):
     os.truncate(path, path.stat().st_size - 10)
-
-
-def flip(path):
-    content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 8] = bytes(255 - byte for byte in content[middle : middle + 8])
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize("name", ["x.bin", "rest.npz"])

@@ -2,13 +2,12 @@
 
 import gc
 import os
-import signal
 
 import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
-from dlrun.stack import StackedStep, worth
+from dlrun.stack import worth
 from tests.states import timeless
 
 COMMON = ("tracking=none", "threads=1", "epochs=3", "data.samples=25%")
@@ -59,18 +58,9 @@ BROKEN_OFF = [*COMMON, *CASES["ensemble"], "sweep.stack=8", "checkpoint_every='2
 
 
 @pytest.fixture
-def broken_off(here, monkeypatch):
+def broken_off(here, interrupted):
     """The runs of a stack that is interrupted in its second validation, by their names."""
-    measure, seen = StackedStep.measure, []
-
-    def interrupted(self, split="val"):
-        seen.append(split)
-        if len(seen) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return measure(self, split)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(StackedStep, "measure", interrupted)
+    with interrupted():
         assert main(BROKEN_OFF) == 130
     runs = record.all_runs(here / "outputs")
     return [run for run in runs if (run / "checkpoints").exists()]

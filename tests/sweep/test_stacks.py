@@ -179,23 +179,16 @@ def test_who_holds_claims_does_not_wait_for_more(tmp_path):
         assert again is not None
 
 
-def test_interrupted_and_typed_again_it_goes_on_exactly(sweep, tmp_path, monkeypatch, stacks):
+def test_interrupted_and_typed_again_it_goes_on_exactly(
+    sweep, tmp_path, monkeypatch, stacks, interrupted
+):
     words = (*SHORT, "seed=0,1,2", "optimizer=adam", "sweep.stack=4", "checkpoint_every='3 steps'")
     (tmp_path / "whole").mkdir()
     monkeypatch.chdir(tmp_path / "whole")
     assert sweep(*words) == 0
     (tmp_path / "halves").mkdir()
     monkeypatch.chdir(tmp_path / "halves")
-    measure, seen = StackedStep.measure, []
-
-    def interrupted(self, split="val"):
-        seen.append(split)
-        if len(seen) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return measure(self, split)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(StackedStep, "measure", interrupted)
+    with interrupted():
         assert sweep(*words) == 130
     assert [p.status for p in points(tmp_path / "halves")] == 3 * ["KILLED"]
     assert sweep(*words) == 0
