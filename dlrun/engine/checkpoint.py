@@ -24,6 +24,7 @@ from torch import Tensor
 from dlrun import shell
 from dlrun.errors import Mistake, led_to
 from dlrun.record import guard, replacing
+from dlrun.record.trained import anew
 
 START = "start.pt"
 _NAMES = ("last.pt", "previous.pt")
@@ -149,7 +150,18 @@ def weights(path: Path) -> State:
     try:
         return read(path)
     except Exception as error:  # whatever a damaged file makes the readers raise
-        raise Mistake(f"{shell.near(path)} is damaged: {_short(error)}") from None
+        raise Mistake(f"{shell.near(path)} is damaged: {_short(error)}{anew(path)}") from None
+
+
+def mend_best(best: Mapping[str, Any], folder: Path) -> None:
+    """Write best.pt again where it is missing or damaged, and say so. Raises Failure as `save`."""
+    path = folder / "best.pt"
+    try:
+        read(path)
+    except Exception as error:  # whatever a damaged file makes the readers raise
+        why = f"is damaged ({_short(error)})" if path.exists() else "is missing"
+        save_as(path.name, best, folder)
+        _log.warning(f"{path} {why}; it is written anew")
 
 
 def random_state(generator: torch.Generator) -> State:

@@ -107,7 +107,8 @@ def of(config: DictConfig) -> "Start | None":
     try:
         tensors, fitted = transfer.read(found.file)
     except Mistake as mistake:
-        raise Mistake(f"{KEY}={config.weights}: {mistake}") from None
+        right = trained.anew(found.file)
+        raise Mistake(f"{KEY}={config.weights}: {mistake}{right}") from None
     if found.run is None:
         return transfer.Start(tensors, facts)
     facts |= {"run": found.run.name, "choices": dict(found.info.get("choices") or {})}

@@ -55,9 +55,21 @@ def find(outputs: str | Path, which: str) -> Trained:
         if record.diverged(run):
             raise Mistake(f"run {run.name} has no weights: its loss diverged; name another run")
         if record.read_status(run).get("status") == record.FINISHED:
-            raise Mistake(f"{shell.near(file)} is missing; name another run")
+            right = anew(file) or "; name another run"
+            raise Mistake(f"{shell.near(file)} is missing{right}")
         raise Mistake(f"run {run.name} has no weights yet; go on with it: {shell.resume(run)}")
     return Trained(file, run)
+
+
+def anew(file: Path) -> str:
+    """What writes the best weights of a run again, for the end of a message: last.pt has them too.
+
+    Empty for any other file, and where that is lost as well.
+    """
+    run = file.absolute().parents[1]
+    known = file.name == "best.pt" and (run / "run.json").is_file()
+    there = known and file.with_name("last.pt").is_file()
+    return f"; {shell.resume(run)} writes it anew" if there else ""
 
 
 def said(facts: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -198,6 +199,17 @@ def test_procedures_begin_with_the_weights(procedure, eight, capsys):
     assert len(of) == PROCEDURES[procedure]
 
 
+@pytest.mark.parametrize("damage", [flip, lambda file: file.write_bytes(b"PK"), Path.unlink])
+def test_the_best_weights_are_written_anew_where_a_run_goes_on(damage, eight, capsys):
+    file, whole = eight / "checkpoints" / "best.pt", best(eight)
+    damage(file)
+    run(f"weights={eight.name}", "epochs=1", code=2)
+    assert run(f"resume={eight.name}") == eight
+    assert "it is written anew" in capsys.readouterr().err
+    assert not differences(best(eight), whole)
+    assert run(f"weights={eight.name}", "epochs=1") != eight
+
+
 WRONG = [
     ("weights=lst", "weights=lst", "there are last, "),
     ("weights=nope.pt", "weights=nope.pt", "there is no file nope.pt"),
@@ -206,7 +218,7 @@ WRONG = [
     ("weights=other.pt", "nothing fits: they are conv.weight (3×3)", "1.weight (8×64)"),
     ("model=cnn weights=last", "nothing fits", "its run has model=mlp"),
     ("weights=lost", "runs/lost/checkpoints/best.pt is missing", "name another run"),
-    ("weights=flipped", "runs/flipped/checkpoints/best.pt is damaged", "checksum of"),
+    ("weights=flipped", "best.pt is damaged: checksum of", "; dlrun resume=flipped writes it anew"),
     ("weights=halted", "run halted has no weights yet", "dlrun resume=halted"),
     ("freeze=[hed]", "freeze=[hed]", "did you mean head?"),
     ("freeze=[1,2.*]", "no parameter has the name '2.*'", "there are head, backbone, 1, 3"),

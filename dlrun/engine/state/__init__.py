@@ -58,6 +58,8 @@ def begin(run: Run, record: Record, changed: Collection[str] = (), at: int | Non
     state = State()
     if saved:
         state = restore(run, saved, changed)
+        if (best := state.runs[0].best) is not None:
+            checkpoint.mend_best(best, folder)
         forgotten = saved["position"]["best_step"] > state.runs[0].best_step
         finished = read_status(record.directory).get("status") == FINISHED
         _look_ahead(run, state, forgotten, finished)
