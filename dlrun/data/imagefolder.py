@@ -7,7 +7,7 @@ import numpy as np
 
 from dlrun import shell
 from dlrun.data import Report, Source, blame
-from dlrun.data.images.layout import lay_out
+from dlrun.data.images.layout import lay_out, refuse_empty
 from dlrun.data.images.samples import Listed, Place, read_images, read_wanted
 from dlrun.data.images.scan import Found, scan
 from dlrun.data.place import require_folder
@@ -24,6 +24,7 @@ def imagefolder(
     skip_bad: bool = False,
     cache: str | None = None,
     report: Report | None = None,
+    partly: bool = False,
 ) -> Source:
     """Read root/<class>/*.jpg, or root/<split>/<class>/*.jpg where root has a folder train.
 
@@ -44,6 +45,7 @@ def imagefolder(
     background: white or black, what shows through transparent pixels.
     skip_bad: leave out files that cannot be read, with a warning, instead of failing.
     cache: where decoded images are kept; see `cache.home`.
+    partly: whether classes may be empty, as nothing is to be trained on them.
     Returns x (n, channels, height, width) uint8 or float32, y (n,) int64.
     Raises ValueError for an argument out of range, Mistake for what the folder lacks.
     """
@@ -61,17 +63,23 @@ def imagefolder(
             f"data.root={root}",
             [*found.files, *((folder, 0, -1) for folder in found.folders)],
             (str(path),),
-            partial(_listed, root, path, found),
+            partial(_listed, root, path, found, partly),
             cache,
             report,
             found.notes,
         )
-        return read_images(place, wanted, skip_bad)
+        source = read_images(place, wanted, skip_bad)
+        if not partly:  # what the cache has may have been
+            shown = source.y[source.given["train"]] if "train" in source.given else source.y
+            there = set(shown.tolist())
+            empty = [name for i, name in enumerate(source.classes) if i not in there]
+            refuse_empty(empty, found.left_out)
+        return source
 
 
-def _listed(root: str, path: Path, found: Found) -> Listed:
+def _listed(root: str, path: Path, found: Found, partly: bool) -> Listed:
     files = [file for file, _, _ in found.files]
-    layout = lay_out(root, files, found.folders, found.left_out)
+    layout = lay_out(root, files, found.folders, found.left_out, partly)
     labels = np.array(layout.labels, np.int64)
     return Listed(
         str(path), layout.paths, labels, layout.classes, layout.splits, notes=layout.notes

@@ -96,8 +96,11 @@ def load_data(
     return split_data(config, read_data(config, report), rows)
 
 
-def read_data(config: DictConfig, report: Report | None = None) -> Source:
-    """All samples of the recipe's data; `report(done, total)` is called while decoding."""
+def read_data(config: DictConfig, report: Report | None = None, partly: bool = False) -> Source:
+    """All samples of the recipe's data; `report(done, total)` is called while decoding.
+
+    partly: whether classes may be without samples, where nothing is trained on these.
+    """
     values = plain(config.data, "data", None)
     values = {key: value for key, value in values.items() if key not in schema.SPLITTING}
     target = values["_target_"]
@@ -105,7 +108,9 @@ def read_data(config: DictConfig, report: Report | None = None) -> Source:
         if not ours(target):
             with blame(f"data._target_={target}"):
                 return _custom(values, report)
-        source: Source = instantiate(values, report=report, _convert_="all")
+        takes = signature.parameters(signature.find(target, "data")) or {}
+        more = {"partly": partly} if "partly" in takes else {}
+        source: Source = instantiate(values, report=report, _convert_="all", **more)
     return source
 
 

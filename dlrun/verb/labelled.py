@@ -77,7 +77,7 @@ def labelled(made: Opened, split: str) -> Labelled:
     if plain(placed(made.config, Path.cwd()).data) == plain(made.recorded.data):
         return _own(made, split or _TEST)
     _read_as_before(made)
-    source = build.read_data(made.config, made.session.show.loading)
+    source = build.read_data(made.config, made.session.show.loading, partly=True)
     if source.digest == made.info["data"]["digest"]:
         return _own(made, split or _TEST)
     return _other(made, source, split)
@@ -246,12 +246,13 @@ def _targets(made: Opened, source: "Source") -> "Tensor":
         raise Mistake(f"data: {source.name} has {kinds[0]} as targets, the run predicts {kinds[1]}")
     if classes:
         places = {name: place for place, name in enumerate(classes)}
-        if strange := [name for name in source.classes if name not in places]:
+        there = [source.classes[each] for each in source.y.unique().tolist()]
+        if strange := [name for name in there if name not in places]:
             raise Mistake(
                 f"data: {source.name} has the class {strange[0]}, which the run does not know; "
                 f"it knows {shell.some(classes)}"
             )
-        return torch.tensor([places[name] for name in source.classes])[source.y]
+        return torch.tensor([places.get(name, -1) for name in source.classes])[source.y]
     if source.y.shape[1] != about["outputs"]:
         told = f"{source.y.shape[1]} targets, the run predicts {about['outputs']}"
         raise Mistake(f"data: {source.name} has {told}")

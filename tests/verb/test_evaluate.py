@@ -276,6 +276,22 @@ def of_one_class(form, folder):
     return [f"data.path={folder / 'one.csv'}"]
 
 
+def test_class_folders_may_be_empty_where_nothing_is_trained(runs, tmp_path, capsys):
+    folder = tmp_path / "some"
+    write_photos(folder, 9, classes=("dark",), size=(9, 6))
+    for name in ("light", "unknown"):
+        (folder / name).mkdir()
+    word = f"data.root={folder}"
+    found = evaluated(capsys, runs["photos"].name, word)
+    assert [(each["name"], each["support"]) for each in found["classes"]] == [
+        ("dark", 9),
+        ("light", 0),
+    ]
+    capsys.readouterr()
+    assert main(["data=imagefolder", word, *SHORT]) == 2, "of which the images are known now"
+    assert "class folders without images: light, unknown" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "form"), [("digits", "arrays"), ("photos", "imagefolder"), ("photos", "imagetable")]
 )

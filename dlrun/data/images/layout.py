@@ -41,11 +41,17 @@ def split_named(name: str) -> str:
     return next((split for split, names in SPLITS.items() if word in names), "")
 
 
-def lay_out(root: str, files: Sequence[str], folders: Sequence[str], left_out: str = "") -> Layout:
+def lay_out(
+    root: str,
+    files: Sequence[str],
+    folders: Sequence[str],
+    left_out: str = "",
+    partly: bool = False,
+) -> Layout:
     """Sort files into classes and splits: <class>/, <split>/<class>/ or <class>/<split>/.
 
     files, folders: paths from root, sorted. left_out: which files were no images, for messages.
-    Raises Mistake for folders that fit none of these.
+    partly: whether classes may be empty. Raises Mistake for folders that fit none of these.
     """
     tops = [folder for folder in folders if os.sep not in folder]
     inner: dict[str, list[str]] = {top: [] for top in tops}
@@ -73,7 +79,14 @@ def lay_out(root: str, files: Sequence[str], folders: Sequence[str], left_out: s
             layout.paths.append(path)
             layout.labels.append(index[place[1]])
             layout.splits.append(place[0])
-    _check(root, layout, counts, left_out)
+    if not layout.paths:
+        raise Mistake(
+            f"data.root={root} has no images in class folders; expected <class>{os.sep}*.jpg "
+            f"or train{os.sep}<class>{os.sep}*.jpg{_beside(left_out)}"
+        )
+    split = "train" if any(layout.splits) else ""
+    if not partly:
+        refuse_empty([name for name in classes if not counts[split, name]], left_out)
     if order[-1] == "class":
         notes += _same_subfolders(root, folders, len(order))
     if outside := len(files) - len(layout.paths):
@@ -142,18 +155,17 @@ def _refuse_doubled(inside: str, names: Sequence[str]) -> None:
             raise Mistake(f"{' and '.join(same)} both mean {split}; keep one of them")
 
 
-def _check(root: str, layout: Layout, counts: Counter[tuple[str, str]], left_out: str) -> None:
+def refuse_empty(classes: Sequence[str], left_out: str) -> None:
+    """Raise Mistake for classes without a training image."""
+    if classes:
+        names = ", ".join(classes[:5])
+        raise Mistake(f"class folders without images: {names}{_beside(left_out)}")
+
+
+def _beside(left_out: str) -> str:
+    """Which files were no images, for the end of a message."""
     are = "is" if left_out.startswith("1 ") else "are"
-    beside = f"; there {are} {left_out}" if left_out else ""
-    if not layout.paths:
-        raise Mistake(
-            f"data.root={root} has no images in class folders; expected <class>{os.sep}*.jpg "
-            f"or train{os.sep}<class>{os.sep}*.jpg{beside}"
-        )
-    split = "train" if any(layout.splits) else ""
-    empty = [name for name in layout.classes if not counts[split, name]]
-    if empty:
-        raise Mistake(f"class folders without images: {', '.join(empty[:5])}{beside}")
+    return f"; there {are} {left_out}" if left_out else ""
 
 
 def _same_subfolders(root: str, folders: Sequence[str], depth: int) -> list[str]:

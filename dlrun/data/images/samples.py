@@ -185,10 +185,10 @@ def _decode_all(place: Place, wanted: Wanted, writer: Writer) -> Labels:
 def _require_each(
     listed: Listed, kept: NDArray[np.int64], bad: Sequence[tuple[int, str, str]]
 ) -> None:
-    """Raise Mistake where no image of a class can be read."""
+    """Raise Mistake where a class has images and none of them can be read."""
     if not listed.classes:
         return
-    lost = set(range(len(listed.classes))) - set(listed.y[kept].tolist())
+    lost = set(listed.y.tolist()) - set(listed.y[kept].tolist())
     if lost:
         of_class = [(path, fault) for i, path, fault in bad if listed.y[i] == min(lost)]
         name = listed.classes[min(lost)]
