@@ -23,12 +23,16 @@ class Request:
     signum: int = 0
 
 
+_met = Request()  # the last signal that was raised, inside `raised`
+
+
 @contextmanager
 def raised() -> Iterator[None]:
     """Inside, SIGINT and SIGTERM raise Interrupted where the program stands.
 
     In the midst of an import they wait for its end: Python ignores what is raised while it
-    lets go of a module's lock, and a library may make another error of it.
+    lets go of a module's lock, and a library may make another error of it. C code may, too, and
+    leave no trace of the signal: whatever fails after one was stopped by it.
     """
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -38,21 +42,35 @@ def raised() -> Iterator[None]:
             again.daemon = True
             again.start()
         else:
+            _met.signum = signum
             raise Interrupted(signum)
 
-    with _handled(stop):
-        yield
+    before = _met.signum
+    try:
+        with _handled(stop):
+            yield
+    except Exception as error:
+        if (stopped := within(error)) is not None:
+            raise stopped from None
+        raise
+    finally:
+        _met.signum = before
 
 
 def within(error: BaseException | None) -> Interrupted | None:
     """The signal in what a library has made of it; None where there was none."""
-    return next((each for each in led_to(error) if isinstance(each, Interrupted)), None)
+    stopped = next((each for each in led_to(error) if isinstance(each, Interrupted)), None)
+    lost = isinstance(error, Exception) and _met.signum
+    return Interrupted(_met.signum) if lost and stopped is None else stopped
 
 
 @contextmanager
 def deferred() -> Iterator[Request]:
-    """Inside, the first signal is only noted in the Request; a second one is raised."""
-    request = Request()
+    """Inside, the first signal is only noted in the Request; a second one is raised.
+
+    One that was raised before, and that a library has let pass, counts as the first.
+    """
+    request = Request(_met.signum)
 
     def note(signum: int, frame: FrameType | None) -> None:
         if request.signum:

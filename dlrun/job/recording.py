@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import format, record, shell
 from dlrun.data.tables import told
+from dlrun.engine.interrupt import within
 from dlrun.errors import Interrupted, Mistake
 from dlrun.job import code
 from dlrun.recipe import differences, identity, resume
@@ -95,6 +96,9 @@ def status_of(
         status, message = record.KILLED, str(interrupted)
         raise
     except BaseException as error:  # SystemExit too, which a model of the user may raise
+        if (stopped := within(error)) is not None:
+            status, message = record.KILLED, str(stopped)
+            raise stopped from None
         status, message = record.FAILED, str(error) or type(error).__name__
         if isinstance(error, Mistake):  # which stays one where the record goes on
             kept.update(mistake=True)
