@@ -18,7 +18,16 @@ from dlrun.engine.constant import best_constant
 from dlrun.engine.count import size
 from dlrun.engine.evaluate import averaged, evaluate, samples
 from dlrun.engine.feed import prepare
-from dlrun.engine.look import Seen, as_begun, deviate, error_of_mean, output_of, some, untouched
+from dlrun.engine.look import (
+    Seen,
+    as_begun,
+    deviate,
+    error_of_mean,
+    output_of,
+    rms,
+    some,
+    untouched,
+)
 from dlrun.engine.run import Run
 from dlrun.engine.shift import INPUTS, NEIGHBOURS, ROWS, SAMPLES, further, mixed, moved, neighbours
 from dlrun.engine.step import training_batches
@@ -79,11 +88,12 @@ def examined(
     standard error of the loss on all of test; test/higher: by how many standard errors its samples
     have higher losses than those of validation, in their ranks. homogeneous: 1 where twice an input
     gives twice the output, as without any bias. fading: the first layer's gradient in terms of the
-    last one's. max_norm: the share of the weights that it keeps from growing. frozen: the share of
-    the parameters that are not trained. own_dropout: the highest rate of dropout that the model has
-    without the recipe. as_trained: after few epochs the loss of training batches as the training
-    measured it, and its standard error. trial/…: as `trial.improved` says. test/samples: how many
-    the test split has; so for other splits that nothing is trained on.
+    last one's. passed: the smallest share of its signal that a layer's weights pass on. max_norm:
+    the share of the weights that it keeps from growing. frozen: the share of the parameters that
+    are not trained. own_dropout: the highest rate of dropout that the model has without the recipe.
+    as_trained: after few epochs the loss of training batches as the training measured it, and its
+    standard error. trial/…: as `trial.improved` says. test/samples: how many the test split has; so
+    for other splits that nothing is trained on.
     """
     with untouched(run), averaged(run):
         train = _looked(run, run.data.train)
@@ -98,7 +108,7 @@ def examined(
         found["own_dropout"] = max(own, default=0.0)
         found["dead"] = max((each.dead for each in met), default=0.0)
         found["saturated"] = max((each.saturated for each in met), default=0.0)
-        found |= _fading(seen) | {"homogeneous": float(_homogeneous(run, train))}
+        found |= _fading(seen) | _passed(seen) | {"homogeneous": float(_homogeneous(run, train))}
         answers = constants(run)
         found |= without_network(run, answers)
         found["undecided/train"] = _undecided(run, train.y, answers)
@@ -226,6 +236,15 @@ def _fading(seen: Seen) -> dict[str, float]:
         if name in gradients
     ]
     return {"fading": sizes[0] / sizes[-1]} if len(sizes) > 2 and sizes[-1] else {}
+
+
+def _passed(seen: Seen) -> dict[str, float]:
+    """The least root mean square of a layer's weights, each times the root of its inputs.
+
+    So large are its sums for independent inputs of 1 (Glorot, Bengio 2010).
+    """
+    sums = [rms(weight.detach()) * math.sqrt(weight[0].numel()) for _, weight in seen.layers]
+    return {"passed": min(sums)} if sums else {}
 
 
 @torch.no_grad()

@@ -35,6 +35,7 @@ from dlrun.report.underfit import (
     learnt_by_heart,
     nothing_gains,
     shows_more,
+    shrunk,
     underfit,
 )
 from dlrun.shell import counted
@@ -399,7 +400,8 @@ def nothing_holds(trained: Trained) -> Iterator[Finding]:
     # The loss is known badly, but not how much it changes on the same samples.
     ended = losses[-1] - min(losses) > NOISE * seen["undecided"] or nothing_gains(seen)
     memorized = val - train > max(CLOSE * seen["undecided"], SURE * error)
-    explained = memorized or shows_more(trained) or learnt_by_heart(trained) is not None
+    explained = memorized or shows_more(trained) or shrunk(trained) is not None
+    explained = explained or learnt_by_heart(trained) is not None
     if better or unknown or explained or not ended or trained.was_high():
         return
     fits = "overfit" if trained.left < 1 - NOISE else "underfit"

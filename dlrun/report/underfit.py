@@ -39,6 +39,8 @@ FASTER = 10.0
 """How many times as much as a step of the training one of the trial must do, to be too short."""
 _HINDERS = ("no_gradient", "ignores_input", "symmetric_units", "linear_network", "label_range")
 """Findings before the training that explain why a network learns nothing, or little."""
+_FADED_BEFORE = ("vanishing_gradient", "dead_units", "no_gradient", "symmetric_units")
+"""Findings before the training that explain why nothing passes a layer."""
 WIDE = 64
 """Units of a layer that is to be wider."""
 HELD = 0.5
@@ -49,6 +51,11 @@ WHOLLY = 0.8
 """The share that augmentation must take away, which is to make fitting harder."""
 NOTHING = 0.97
 """The share of the undecided loss from which nothing has been learnt."""
+SHRINKS = ("l1", "l2", "elastic")
+"""Regularizers that draw weights to 0."""
+PASSED = 0.1
+"""The share of its signal below which a layer that penalties have shrunk passes on next to nothing;
+the usual initial weights pass on half of it, or more."""
 
 
 def underfit(trained: Trained) -> Iterator[Finding]:
@@ -154,6 +161,8 @@ def _why(left: float, trained: Trained) -> Reason:
     changes: dict[str, Any]
     seen, recipe = trained.seen, trained.recipe
     losses = trained.values("train/loss")
+    if (small := shrunk(trained)) is not None:
+        return small
     back = _held_back(trained)
     restraint = _restraint(trained, sure=back is True)
     if restraint and back:
@@ -224,11 +233,35 @@ def _takes_back(seen: Mapping[str, float], how: str, share: float) -> bool:
 
 
 def blames_the_recipe(trained: Trained) -> bool:
-    """Whether the trial has shown that penalties, noise or augmentation keep it from fitting."""
+    """Whether penalties, noise or augmentation are known to keep it from fitting."""
+    if shrunk(trained) is not None:
+        return True
     if not better_without(trained):
         return False
     held = _held_back(trained) is True and _restraint(trained, sure=True) is not None
     return held or _takes_back(trained.seen, "augmented", WHOLLY)
+
+
+def shrunk(trained: Trained) -> Reason | None:
+    """Penalties that have drawn a layer's weights so near to 0 that nothing passes it.
+
+    No trial gets away from there: where all weights are 0 the gradient is, too. A signal that
+    has faded before the training is another matter.
+    """
+    recipe, passed = trained.recipe, trained.seen.get("passed", math.inf)
+    if trained.left < NOTHING or passed >= PASSED or trained.had(*_FADED_BEFORE):
+        return None
+    rules = [key for key in trained.rules if key in SHRINKS]
+    decay = float((recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
+    named = [*rules, *([f"a weight decay of {decay:g}"] if decay else [])]
+    if not named:
+        return None
+    changes: dict[str, Any] = {"optimizer.weight_decay": 0.0} if decay else {}
+    if rules:
+        changes["regularization"] = [key for key in trained.rules if key not in rules] or "none"
+    clause = f"{' and '.join(named)} drew the weights of a layer so near to 0 that it passes on "
+    clause += f"{passed:.1g} of its signal"
+    return "too_much_regularization", clause, changes
 
 
 def _augmentation(trained: Trained) -> Reason:

@@ -336,6 +336,29 @@ def test_where_more_steps_gain_nothing_neither_rate_nor_length_is_blamed(losses)
     assert gained.name in ("still_improving", "rate_too_low")
 
 
+@pytest.mark.parametrize("seen", [{"fading": 0.001}, {"dead": 1.0}, {"neighbours/val": 0.0}])
+def test_penalties_that_leave_nothing_of_a_layers_weights_are_blamed_for_all_that_follows(seen):
+    """No trial gets away from weights of 0; what fades or dies there does so for want of them."""
+    still = {"trial/before": 2.3, "trial/after": 2.3, "trial/error": 0.01, "trial/steps": 30.0}
+    others = {"linear": 0.9, "linear/worse": -0.01, "linear/error": 0.02}
+    others |= {"neighbours/val": 0.5, "neighbours/val_error": 0.02, "train_eval/loss": 2.3}
+    known = still | others | {"val/loss": 2.3, "val/accuracy": 0.1, "passed": 0.003} | seen
+    rules = {"regularization": {"l1": {}, "batch_norm": {}}}
+    finding = one(FLAT, rules, **known)
+    assert (finding.name, finding.changes) == (
+        "too_much_regularization",
+        {"regularization": ["batch_norm"]},
+    )
+    assert "passes on 0.003 of its signal" in finding.text
+    decay = one(FLAT, {"optimizer": {"lr": 0.01, "weight_decay": 2.0}}, **known)
+    assert decay.changes == {"optimizer.weight_decay": 0.0}
+    assert "a weight decay of 2 drew" in decay.text
+    for other in ({"passed": 0.5}, {"set_up/vanishing_gradient": 1.0}):
+        names = [each.name for each in found(FLAT, rules, **known | other)]
+        assert "too_much_regularization" not in names
+    assert all(each.name != finding.name for each in found(FLAT, **known)), "nothing shrinks them"
+
+
 def test_penalties_are_blamed_where_the_same_steps_gain_far_less_with_them():
     """The control: 0.15 falls to 0.12 without them, and to `held` with them."""
     both = {"l2": {}, "batch_norm": {}}
