@@ -360,10 +360,28 @@ def _misfit(trained: Trained, batch: float, running: float) -> Reason | None:
         )
         kept = [key for key in trained.rules if key != "dropout"]
         return "too_much_regularization", said, {"regularization": kept or "none"}
+    if _averages_the_same(trained) and updates >= CAUGHT_UP:
+        said = (
+            f"{same}, which follow the last {1 / seen['train_mode_momentum']:.0f} of these: so far "
+            "do a few steps change what it computes, a sign of steps that are too large."
+        )
+        return "rate_too_high", said, slower(trained.recipe)
     own = "batch_norm" in trained.rules
     change = {"regularization.batch_norm.momentum": 0.1} if own else {"epochs": longer(trained)}
     said = f"{same}, as in evaluation: these averages lag behind, or mini-batches are too small."
     return "train_mode_differs", said, change
+
+
+def _averages_the_same(trained: Trained) -> bool:
+    """Whether running averages are of samples as evaluation has them, in mini-batches of enough.
+
+    Of a usual momentum they then miss what these are by how much the weights have just changed.
+    """
+    recipe, size = trained.recipe, trained.recipe.get("batch_size")
+    mixed = recipe.get("sampling", "shuffle") in ("shuffle", "stratified", "replacement")
+    same = not recipe.get("augmentation") and all(rule in HARMLESS for rule in trained.rules)
+    enough = size == "full" or (isinstance(size, int) and size >= ENOUGH)
+    return enough and mixed and same and trained.seen["train_mode_momentum"] >= QUICK
 
 
 def died(trained: Trained) -> Iterator[Finding]:

@@ -518,6 +518,22 @@ def test_batch_norm_that_lags_behind():
     assert one(**near | {"train_mode_before": 0.13}).name == "good_fit", "may be chance"
 
 
+def test_batch_norms_averages_that_large_steps_leave_behind():
+    """A usual momentum over mini-batches of enough: they lag by what the last steps changed."""
+    lagging = {"train_mode": 0.9, "train_mode_before": 1.5, "train_mode_momentum": 0.4}
+    finding = one(FELL, {"batch_size": 32}, **lagging)
+    assert (finding.name, finding.changes) == ("rate_too_high", {"optimizer.lr": 0.001})
+    assert one(FELL, {"batch_size": "full"}, **lagging).name == "rate_too_high"
+    for other in (
+        {"batch_size": 4},
+        {"augmentation": {"noise": {}}},
+        {"sampling": "balanced"},
+        {"sampling": "fixed"},
+        {"regularization": {"input_noise": {}}},
+    ):
+        assert one(FELL, {"batch_size": 32} | other, **lagging).name == "train_mode_differs"
+
+
 def test_batch_norm_by_two_samples_that_adds_too_much_noise():
     noisy = {"train_mode": 1.6, "train_mode_before": 0.8, "train_mode_momentum": 0.4}
     poor = {"train_eval__loss": 0.8, "val__loss": 0.85}
