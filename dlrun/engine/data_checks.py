@@ -30,7 +30,8 @@ ROUNDING = 1e-7
 NOTHING = 1e-9
 """The share of the largest variance that rounding alone leaves of a direction without any."""
 LEAKED = 0.01
-"""The share of a split that may stand in another one, or twice, as in most sets some samples do."""
+"""The share of a split that may stand in another one, or twice, as in most sets some samples do;
+of few samples more may by chance."""
 RARE = 5.0
 """How many times as frequent as the rarest class the most frequent one may be."""
 FEWEST = 5
@@ -261,13 +262,22 @@ def leak(seen: Seen) -> Iterator[Finding]:
             are = "sample ({}) is identical" if many == 1 else "samples ({}) are identical"
             yield Finding(
                 "leak",
-                WARN if share > LEAKED else NOTE,
+                WARN if _beyond_leaked(many, len(split)) else NOTE,
                 f"{many} {where} {are.format(f'{share:.1%}')} to others that train or "
                 f"choose the network{', ' if same else ': '}{same}the result there is too good.",
                 {"samples": many, "share": share},
                 changes={"data.leaks": cure} if cure else {"procedure": "show_data"},
             )
         known = torch.cat((known, hashes))
+
+
+def _beyond_leaked(many: int, of: int) -> bool:
+    """Whether so many are more than a share of LEAKED gives by chance (binomial)."""
+    if many <= LEAKED * of:
+        return False
+    from scipy.special import bdtrc  # takes 0.2 s to import
+
+    return bool(bdtrc(many - 1, of, LEAKED) < CHANCE)
 
 
 def label_noise(seen: Seen) -> Iterator[Finding]:
@@ -282,7 +292,7 @@ def label_noise(seen: Seen) -> Iterator[Finding]:
         for how in ("amin", "amax")
     ]
     many = int((ends[0] != ends[1])[place].sum())
-    if many > LEAKED * len(y):
+    if _beyond_leaked(many, len(y)):
         yield Finding(
             "label_noise",
             WARN,

@@ -102,6 +102,18 @@ def test_samples_that_stand_in_two_splits(found, table):
     assert found(data=replace(data, hashes=hashes))["leak"] == NOTE
 
 
+@pytest.mark.parametrize(("many", "level"), [(1, NOTE), (2, NOTE), (4, WARN)])
+def test_one_sample_of_few_that_stands_in_two_splits_may_be_one_of_a_hundred(
+    found, table, many, level
+):
+    """Of 40 samples one is by chance, if one of a hundred is: in 33 % of such sets (binomial)."""
+    x, y = (each[:80] for each in table)
+    hashes = torch.arange(80)
+    hashes[40 : 40 + many] = hashes[:many]
+    few = replace(made(x, y), hashes=hashes)
+    assert found(data=few)["leak"] == level
+
+
 def test_copies_are_kept_together_where_the_split_is_ours(compose_recipe, table):
     x, y = table
     data = made(x, y)
