@@ -48,6 +48,7 @@ from dlrun.finding import FAIL, NOTE, WARN, Finding
 from dlrun.loss import REARRANGES
 from dlrun.model.order import evaluation
 
+_OF_NUMBERS = ("mae", "huber", "mse")
 _MIXED = 8  # samples whose outputs must not depend on each other
 
 CONFIDENT = {True: 4.0, False: 6.0}
@@ -119,6 +120,9 @@ def initial_loss(seen: Seen) -> Iterator[Finding]:
         expected = max(float(run.objective(each, seen.y)) for each in (undecided, 0 * undecided))
     else:
         expected = float(run.objective(torch.zeros_like(outputs), seen.y))
+    # By a loss of numbers classes are mostly 0, and networks begin with outputs of about 1.
+    numeric = not run.regression and run.loss.name in _OF_NUMBERS
+    usual = float(run.objective(torch.ones_like(outputs), seen.y)) if numeric else expected
     got = float(run.objective(outputs, seen.y))
     numbers = {"loss": got, "undecided": expected}
     size = rms(seen.y.float()) if run.regression and not run.reconstructs else 0.0
@@ -135,7 +139,7 @@ def initial_loss(seen: Seen) -> Iterator[Finding]:
         )
     elif not math.isfinite(got):
         yield Finding("initial_loss", FAIL, f"The untrained network's loss is {got}.", numbers)
-    elif run.began is None and got > CONFIDENT[not run.regression] * expected > 0:
+    elif run.began is None and got > CONFIDENT[not run.regression] * max(expected, usual) > 0:
         yield Finding(
             "initial_loss",
             WARN,
@@ -402,7 +406,7 @@ def cut_off(seen: Seen) -> Iterator[Finding]:
 def wrong_loss(seen: Seen) -> Iterator[Finding]:
     """A loss for numbers where there are classes."""
     loss = seen.run.loss
-    if not seen.run.regression and loss.name in ("mae", "huber", "mse"):
+    if not seen.run.regression and loss.name in _OF_NUMBERS:
         settles = " and may settle at outputs of 0 for every class" if loss.name == "mae" else ""
         yield Finding(
             "wrong_loss",

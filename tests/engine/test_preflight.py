@@ -237,6 +237,21 @@ def test_targets_that_the_last_function_cannot_give(found, table):
         assert found("loss=mse", model=nn.Sequential(*layers, last), data=data)["label_range"]
 
 
+@pytest.mark.parametrize("loss", ["mae", "huber", "mse"])
+def test_many_classes_by_a_loss_of_numbers_do_not_make_first_outputs_too_large(found, loss):
+    """Outputs of about 1 have 40 times the loss of 0, which misses one class in forty alone."""
+    generator = torch.Generator().manual_seed(0)
+    data = replace(
+        made(torch.randn(400, 5, generator=generator), torch.arange(400) % 40, classes=10),
+        classes=tuple(map(str, range(40))),
+        outputs=40,
+    )
+    said = found(f"loss={loss}", "initializer=he", data=data)
+    assert ("initial_loss" in said, "wrong_loss" in said) == (False, True)
+    large = found(f"loss={loss}", "initializer=normal", "initializer.std=3", data=data)
+    assert large["initial_loss"] == WARN
+
+
 def test_the_undecided_loss_is_that_of_the_formula(compose_recipe, digits):
     for words, expected in (
         ((), torch.tensor(10.0).log()),
