@@ -68,7 +68,7 @@ def examined(
     undecided: the loss of a network without an opinion, on the validation split; …/train: on the
     training samples; …/equal: of classes that are all as likely. outputs: how many the network
     has. same_target: 1 where all training samples have the same. guess: the metric beside the
-    loss of the best constant answer there.
+    loss of the best constant answer there; guess/lucky: the highest accuracy of a constant answer.
     train_eval/…, val/…: loss and metric of at most 2,000 samples, or of the whole split; …/error,
     …/metric_error: their standard errors, of a single sample the value itself. weights: how many
     are trained. dead, saturated: the largest shares of a layer. train_mode: the loss of training
@@ -332,7 +332,8 @@ def without_network(run: Run, answers: Sequence[Tensor]) -> dict[str, float]:
     equal = float(run.loss(answers[1].expand(len(y), -1), y))
     errors = _by_chance(shares.double() * len(targets), theirs.double() * len(y))
     found |= {"classes": apart, "classes/errors": errors}
-    return found | {"undecided/equal": equal, "guess": right}
+    lucky = float(theirs.max())
+    return found | {"undecided/equal": equal, "guess": right, "guess/lucky": lucky}
 
 
 def _by_chance(a: Tensor, b: Tensor) -> float:

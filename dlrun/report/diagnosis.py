@@ -439,9 +439,11 @@ def _knows_more(seen: Mapping[str, float]) -> bool:
     """Whether the metric beside the loss is better than guessing on validation, beyond chance.
 
     The loss need not be: it punishes a few answers that are wrong and sure more than all others.
+    Answers that know nothing of the input have the share of the most frequent class, at most.
     """
     better = {"val/accuracy": 1, "val/mae": -1} if "guess" in seen else {}
-    gains = [sign * (seen[key] - seen["guess"]) for key, sign in better.items() if key in seen]
+    guess = max(seen.get("guess", 0.0), seen.get("guess/lucky", 0.0))
+    gains = [sign * (seen[key] - guess) for key, sign in better.items() if key in seen]
     return any(gain > LIKELY * seen.get("val/metric_error", math.inf) for gain in gains)
 
 

@@ -107,6 +107,9 @@ def test_the_constant_answer(trained):
     )
     assert seen["undecided/equal"] == pytest.approx(math.log(10), rel=1e-5)
     assert seen["guess"] == pytest.approx(float((y == shares.argmax()).float().mean()))
+    each = [float((y == label).float().mean()) for label in range(10)]
+    assert seen["guess/lucky"] == pytest.approx(max(each))
+    assert max(each) > seen["guess"]
     assert seen["classes"] < 0.05
 
 

@@ -837,6 +837,8 @@ def test_validation_that_is_no_better_than_guessing_is_no_good_fit():
     assert not any("nothing was learnt" in each.text for each in found(rising, **sure))
     chance = sure | {"val/accuracy": 0.65}
     assert "nothing was learnt" in found(rising, **chance)[0].text
+    lucky = sure | {"guess/lucky": 0.6}  # the share of another class than training has most of
+    assert "nothing was learnt" in found(rising, **lucky)[0].text
     easy = {"linear": 0.2, "linear/worse": 0.3, "linear/error": 0.02}
     assert "a linear model does better" in found(rising, **untaught, **easy)[0].text
 
