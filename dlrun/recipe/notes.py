@@ -19,10 +19,22 @@ _BEFORE = (
 """Begin with the step after so many: at the very end it is too late for them."""
 
 
+_AVERAGE = "regularization.weight_average"
 _NEEDS = {
     "base_batch_size": ("scale_lr", "none"),
     "layer_lr_power": ("layer_lr", None),
+    "model.pool_every": ("model.pooling", "none"),
+    "model.shortcut": ("model.skip", False),
+    "optimizer.betas": ("optimizer.base", "momentum"),
+    "optimizer.eta": ("optimizer.adaptive", False),
+    "optimizer.momentum": ("optimizer.base", "adamw"),
+    "optimizer.momentum_patience": ("optimizer.momentum_start", None),
+    "optimizer.momentum_rise": ("optimizer.momentum_start", None),
     "optimizer.momentum_steps": ("optimizer.momentum_start", None),
+    f"{_AVERAGE}.decay": (f"{_AVERAGE}.form", "swa"),
+    f"{_AVERAGE}.period": (f"{_AVERAGE}.form", "ema"),
+    f"{_AVERAGE}.start": (f"{_AVERAGE}.form", "ema"),
+    f"{_AVERAGE}.warmup": (f"{_AVERAGE}.form", "swa"),
     "watch_every": ("watch", None),
 }
 """Settings that only say more of another one, and the value with which that asks for nothing."""
@@ -66,16 +78,49 @@ def idle(config: DictConfig, run: Run, typed: Collection[str]) -> list[str]:
         "validate_on": "" if len(run.val) < val else f"there are {val:,} validation samples",
         "test": "" if len(data.test) else "there are no test samples",
         "initializer": "" if began.get("anew", True) else f"weights={config.weights} has them all",
+        **_of_layers(config, run),
+        **_of_kinds(run),
     }
     return [
         f"{_said(config, key)}: has no effect, because {why}"
         for key, why in reasons.items()
-        if why and key in typed and not _asks_nothing(OmegaConf.select(config, key))
+        if why and key in typed and not _asks_nothing(key, OmegaConf.select(config, key))
     ]
 
 
-def _asks_nothing(value: Any) -> bool:
-    return value is None or value is False
+def _of_layers(config: DictConfig, run: Run) -> dict[str, str]:
+    """Why settings that act on layers of one kind do nothing; "" where they may do something."""
+    weights = [weight.dim() for weight in run.model.parameters() if weight.dim() > 1]
+    alone = "the model has one layer alone" if len(weights) == 1 else ""
+    flat = "" if 2 in weights else "the model has no linear layers"
+    wide = "" if max(weights, default=0) > 2 else "the model has no convolutions"
+    own = not str(config.model["_target_"]).startswith("dlrun.")  # may end in an activation
+    return {
+        "activation": "" if own else alone,
+        "regularization.dropconnect.convolution": wide,
+        "regularization.dropconnect.linear": flat,
+        "regularization.dropout.convolution": wide or alone,
+        "regularization.dropout.hidden": flat or alone,
+    }
+
+
+def _of_kinds(run: Run) -> dict[str, str]:
+    """The same for settings that act on one kind of images or targets."""
+    grey = len(run.data.shape) == 3 and run.data.shape[0] == 1
+    numbers = run.regression and not run.labels
+    jitter, noise = "augmentation.color_jitter", "regularization.target_noise"
+    colours = dict.fromkeys((f"{jitter}.saturation", f"{jitter}.hue"), "the images are grey")
+    return {
+        **(colours if grey else {}),
+        f"{noise}.flip": "the targets are numbers" if numbers else "",
+        f"{noise}.std": "" if numbers else "the targets are classes or labels",
+    }
+
+
+def _asks_nothing(key: str, value: Any) -> bool:
+    """Whether a setting has the value that leaves all as it is; of a rate that is 0."""
+    rate = key.startswith(("regularization.", "augmentation."))
+    return value is None or value is False or (rate and value == 0)
 
 
 def _said(config: DictConfig, key: str) -> str:

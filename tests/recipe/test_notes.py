@@ -69,6 +69,8 @@ def test_the_usual_batch_keeps_the_rate_and_nothing_is_said(compose_recipe):
 
 
 PATIENCE_3 = "regularization.early_stopping.patience=3"
+AVERAGE = "regularization.weight_average"
+AVERAGED = "regularization=[weight_average]"
 SWA = ["regularization=[weight_average]", "regularization.weight_average.form=swa"]
 
 
@@ -162,11 +164,23 @@ def test_a_choice_of_what_decays_is_said_to_do_nothing_where_nothing_does(
         ("layer_lr_power=0.25", "layer_lr=fan_in", "null"),
         ("optimizer.momentum_steps=10", "optimizer.momentum_start=0.5", "null"),
         ("watch_every=2", "watch=layers", "null"),
+        ("optimizer.momentum_rise=switch", "optimizer.momentum_start=0.5", "null"),
+        (
+            "optimizer=sam; optimizer.base=adamw; optimizer.momentum=0.5",
+            "optimizer.base=momentum",
+            "adamw",
+        ),
+        ("optimizer=sam; optimizer.eta=0.1", "optimizer.adaptive=true", "false"),
+        ("model=cnn; model.pooling=none; model.pool_every=1", "model.pooling=max", "none"),
+        ("model=resnet; model.skip=false; model.shortcut=project", "model.skip=true", "false"),
+        (f"{AVERAGED}; {AVERAGE}.start=50%", f"{AVERAGE}.form=swa", "ema"),
+        (f"{AVERAGED}; {AVERAGE}.form=swa; {AVERAGE}.decay=0.9", f"{AVERAGE}.form=ema", "swa"),
     ],
 )
 def test_a_setting_that_is_typed_without_what_it_is_about_is_said(
     compose_recipe, word, about, nothing
 ):
+    *before, word = word.split("; ")
     key = word.partition("=")[0]
     line = f"{word}: has no effect, because {about.partition('=')[0]} is {nothing}"
     for words, typed, expected in (
@@ -174,7 +188,7 @@ def test_a_setting_that_is_typed_without_what_it_is_about_is_said(
         ([word], [], []),
         ([word, about], [key], []),
     ):
-        recipe = compose_recipe("epochs=20", *words)
+        recipe = compose_recipe("epochs=20", *before, *words)
         lines = notes(recipe, build.lengths_of(recipe, 1000, 1), typed=typed)
         assert [each for each in lines if key in each and "no effect" in each] == expected
 
@@ -203,6 +217,41 @@ def test_a_setting_that_does_nothing_to_this_run_is_said(compose_recipe, word, w
     assert idle(recipe, run, []) == []
     other = compose_recipe("data.split=1000/30/767", word, *otherwise)
     assert idle(other, build.build(other, data), [key]) == []
+
+
+DROPS, CONNECTS = "regularization=[dropout]", "regularization=[dropconnect]"
+JITTER, NOISE = "augmentation=[color_jitter]", "regularization=[target_noise]"
+
+
+@pytest.mark.parametrize(
+    ("words", "why", "otherwise"),
+    [
+        ([DROPS, "regularization.dropout.convolution=0.2"], "no convolutions", "model=cnn"),
+        ([DROPS, "model=linear", "regularization.dropout.hidden=0.2"], "one layer", "model=mlp"),
+        ([CONNECTS, "regularization.dropconnect.convolution=0.2"], "no conv", "model=cnn"),
+        (
+            [JITTER, "augmentation.color_jitter.hue=0.2"],
+            "are grey",
+            "augmentation.color_jitter.hue=0",
+        ),
+        ([NOISE, "regularization.target_noise.std=0.2"], "are classes", "model=autoencoder"),
+        (
+            [NOISE, "model=autoencoder", "regularization.target_noise.flip=0.2"],
+            "numbers",
+            "model=mlp",
+        ),
+        (["model.hidden=[]", "activation=tanh"], "one layer alone", "model.hidden=[8]"),
+    ],
+)
+def test_a_setting_for_other_layers_or_data_is_said(compose_recipe, digits, words, why, otherwise):
+    *_, key = (word.partition("=")[0] for word in words)
+    recipe = compose_recipe(*words)
+    [line] = idle(recipe, build.build(recipe, digits), [key])
+    assert line.startswith(key)
+    assert ": has no effect, because the " in line
+    assert why in line
+    other = compose_recipe(*words, otherwise)
+    assert idle(other, build.build(other, digits), [key]) == []
 
 
 def test_splits_that_are_drawn_have_a_seed(compose_recipe, digits):
