@@ -4,9 +4,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from dlrun.engine.constant import best_constant
 from dlrun.engine.evaluate import evaluate, samples
 from dlrun.engine.run import Run
 from dlrun.errors import Failure, Mistake
@@ -31,7 +31,7 @@ def baseline(lab: Lab) -> Outcome:
         raise Mistake("procedure=baseline: the model gives its input back; it has no target")
     if not len(run.val):
         raise Mistake("procedure=baseline: there is no validation split to measure on")
-    first = "mean" if run.regression else "majority class"
+    first = "constant" if run.regression else "majority class"
     keys = [key for key in (run.monitor, f"val/{run.metric.name}") if key.startswith("val/")]
     found = {first: of_constant(run)}
     keys = list(dict.fromkeys([*keys, "val/loss"]))
@@ -50,26 +50,18 @@ def baseline(lab: Lab) -> Outcome:
 def of_constant(run: Run) -> dict[str, float]:
     """What validation finds of a model that says the same of every sample.
 
-    It knows the labels of the training split alone: the share of each class, or the mean.
+    It knows the targets of the training split alone, and says what makes their loss least; for
+    the mean absolute error of numbers their median, which makes that least.
     """
-    says = constant(run.train.y[run.train.rows.to(run.train.y.device)], run)
-    says = says.to(run.device)
-    values = evaluate(run, lambda x: says.expand(len(x), -1), samples(run, run.val))
+    y = run.train.y[run.train.rows.to(run.train.y.device)].to(run.device)
+    values = _of_answer(run, best_constant(run.loss, y, run.data.outputs))
+    if run.regression and not run.labels:
+        values["mae"] = _of_answer(run, y.median(0).values)["mae"]
     return {f"val/{name}": value for name, value in values.items()}
 
 
-def constant(y: Tensor, run: Run) -> Tensor:
-    """(outputs,) The logits of the share of each class, or of the mean of the targets."""
-    if y.is_floating_point():
-        mean = y.double().mean(0)
-    else:
-        mean = torch.bincount(y, minlength=run.data.outputs).double() / len(y)
-    least = torch.finfo(torch.float32).tiny
-    if run.loss.link == "softmax":
-        mean = mean.clamp(min=least).log()
-    elif run.loss.link == "sigmoid":
-        mean = mean.clamp(1e-6, 1 - 1e-6).logit()
-    return mean.float()
+def _of_answer(run: Run, answer: Tensor) -> dict[str, float]:
+    return evaluate(run, lambda x: answer.expand(len(x), -1), samples(run, run.val))
 
 
 def shallow(model: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:

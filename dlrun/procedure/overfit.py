@@ -83,7 +83,7 @@ def nested(split: Split, seed: int) -> list[int]:
 def guessed(data: Data) -> tuple[str, float, float] | None:
     """The metric of validation without looking at the inputs, and what is clearly better.
 
-    The accuracy of the most frequent class, or the mean absolute error of the mean, each of the
+    The accuracy of the most frequent class, or the mean absolute error of the median, each of the
     training split; better is what lies two standard errors from it. None for other targets, and
     without validation.
     """
@@ -93,7 +93,7 @@ def guessed(data: Data) -> tuple[str, float, float] | None:
     if data.classes:
         right = (val == y.bincount().argmax()).double()
         return "accuracy", float(right.mean()), float(right.mean() + 2 * _error(right))
-    wrong = (val - y.mean(0)).abs().double()
+    wrong = (val - y.median(0).values).abs().double()
     wrong = (wrong if data.scale is None else wrong * data.scale.std.double()).flatten(1).mean(1)
     return "mae", float(wrong.mean()), float(wrong.mean() - 2 * _error(wrong))
 

@@ -16,13 +16,13 @@ from dlrun.data import Data
 from dlrun.data.sample import sample
 from dlrun.duration import spoken
 from dlrun.engine import device as devices
+from dlrun.engine.constant import best_constant
 from dlrun.engine.look import Seen
 from dlrun.engine.run import Run
 from dlrun.engine.timing import PARTS, VALIDATE, TimedStep, Turns, timed_training
 from dlrun.errors import DlrunError, Mistake, first_line
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
-from dlrun.procedure.baseline import constant
 from dlrun.report import forecast
 from dlrun.report.chart import Chart
 from dlrun.shell import counted
@@ -174,7 +174,7 @@ def _trained(built: BuiltRun, seconds: float) -> _Course:
 def _undecided(run: Run) -> float:
     """The loss of a network that says the same of every training sample."""
     y = Seen(run).y
-    says = constant(y, run).to(run.device)
+    says = best_constant(run.loss, y, run.data.outputs)
     return float(run.loss(says.expand(len(y), *says.shape), y))
 
 
