@@ -179,7 +179,7 @@ def compose_recipe():
 @pytest.fixture(scope="session")
 def digits(compose_recipe):
     """The embedded digits, split as the default recipe does."""
-    return build.load_data(compose_recipe())
+    return Session().data(compose_recipe())
 
 
 class Net(torch.nn.Sequential):

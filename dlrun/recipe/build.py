@@ -84,18 +84,6 @@ def _settings(config: DictConfig) -> dict[str, Any]:
     return {key: config[key] if "${" in str(each) else each for key, each in written.items()}
 
 
-def load_data(
-    config: DictConfig,
-    report: Report | None = None,
-    rows: Mapping[str, Sequence[int]] | None = None,
-) -> Data:
-    """The splits of the recipe's data; `report(done, total)` is called while decoding.
-
-    rows: of each split, where the recipe is not to decide.
-    """
-    return split_data(config, read_data(config, report), rows)
-
-
 def read_data(config: DictConfig, report: Report | None = None, partly: bool = False) -> Source:
     """All samples of the recipe's data; `report(done, total)` is called while decoding.
 

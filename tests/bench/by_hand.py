@@ -8,6 +8,7 @@ import sys
 import torch
 
 from dlrun.engine.evaluate import samples
+from dlrun.job.session import Session
 from dlrun.recipe import build, compose
 from tests.bench import bare
 
@@ -17,7 +18,7 @@ def main() -> None:
     runs, words = int(sys.argv[1]), sys.argv[2:]
     with compose.composer([]) as composer:
         config = composer.recipe(words)
-    data = build.load_data(config)
+    data = Session().data(config)
     for seed in range(runs):
         config.seed = seed
         run = build.build(config, data)

@@ -18,6 +18,7 @@ from dlrun.engine.evaluate import samples
 from dlrun.engine.run import Run
 from dlrun.engine.state import State
 from dlrun.engine.train import train
+from dlrun.job.session import Session
 from dlrun.recipe import build, compose
 from dlrun.tracking import start
 from dlrun.tracking.follower import Follower
@@ -55,7 +56,7 @@ def compare(case: Case, images: Data, repeats: int) -> dict[str, float | str]:
     """The median ratio of epoch times over `repeats` pairs, and the median times."""
     with compose.composer([]) as composer:
         config = composer.recipe([*case.recipe, "tracking=none"])
-    data = build.load_data(config) if case.samples is None else part_of(images, case.samples)
+    data = Session().data(config) if case.samples is None else part_of(images, case.samples)
     ours, theirs, same = [], [], True
     with tempfile.TemporaryDirectory() as folder:
         follower = start(outputs=folder, model=False, checkpoints=False)
@@ -148,7 +149,7 @@ def images(root: Path | None) -> Data:
     if root is not None:
         with compose.composer([]) as composer:
             config = composer.recipe(["data=imagefolder", f"data.root={root}"])
-        return build.load_data(config)
+        return Session().data(config)
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (30_000, 3, 32, 32), generator=generator, dtype=torch.uint8)
     y = torch.randint(0, 10, (30_000,), generator=generator)

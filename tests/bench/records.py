@@ -17,6 +17,7 @@ from dlrun.data import Data
 from dlrun.engine.train import train
 from dlrun.job import recording
 from dlrun.job.recording import Invocation, Silent
+from dlrun.job.session import Session
 from dlrun.procedure import BuiltRun
 from dlrun.procedure.train import Ending, conclude
 from dlrun.recipe import build, compose
@@ -55,7 +56,7 @@ def compare(repeats: int) -> list[dict[str, Any]]:
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
             config.outputs = folder
-            data = build.load_data(config)
+            data = Session().data(config)
             kept = [_run(config, data, seed, parts) for seed in range(RUNS + 1)]
             _deliver(folder, kept, parts)
     rows = []

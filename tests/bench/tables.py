@@ -32,7 +32,8 @@ from sklearn.preprocessing import StandardScaler
 
 from dlrun import record, shell
 from dlrun.__main__ import main
-from dlrun.recipe import build, compose
+from dlrun.job.session import Session
+from dlrun.recipe import compose
 
 ROWS = range(60, 60_001)
 AMONG = 20  # tables that are compared with scikit-learn
@@ -175,7 +176,7 @@ def _pair(path: Path, target: str, seed: int) -> tuple[str, float, float]:
         assert code == 0, quiet.getvalue()
         values = record.last_values(record.read_points(record.find(outputs, "last")))
     with compose.composer([]) as composer, contextlib.redirect_stderr(io.StringIO()):
-        data = build.load_data(composer.recipe(words))
+        data = Session().data(composer.recipe(words))
     x, y = data.train.x.numpy(), data.train.y.numpy()
     train, test = data.train.rows.numpy(), data.test.rows.numpy()
     kind = MLPClassifier if data.classes else MLPRegressor

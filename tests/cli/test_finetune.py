@@ -11,7 +11,7 @@ from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine.evaluate import measure
 from dlrun.engine.feed import prepare
-from dlrun.recipe import build
+from dlrun.job.session import Session
 
 SCRATCH = ("freeze=null", "unfreeze_at=null", "lr_of=null")
 TINY = ("tracking=none", "threads=1", "preflight=off")
@@ -30,7 +30,7 @@ def test_on_digits(compose_recipe, train_recipe, tmp_path):
     model = ["model=cnn", "model.channels=[16,32,64]", "model.pool_every=3", "preflight=off"]
 
     def trained(*words):
-        data = build.load_data(compose_recipe(*words))
+        data = Session().data(compose_recipe(*words))
         run = train_recipe(*words, data=data).run
         return run, measure(run, prepare(data.test, run.evaluation, run.device, fixed=False))
 

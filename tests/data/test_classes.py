@@ -5,7 +5,7 @@ import torch
 from dlrun.__main__ import main
 from dlrun.data import Source, classes, split
 from dlrun.errors import Mistake
-from dlrun.recipe import build
+from dlrun.job.session import Session
 from tests.data.test_split import source
 
 NAMES = ("cat", "dog", "frog", "7")
@@ -34,7 +34,7 @@ def test_a_number_is_a_name_first_and_then_a_place(asked, named, animals):
 
 
 def test_splits_are_made_of_the_chosen_classes_alone(digits, compose_recipe):
-    data = build.load_data(compose_recipe("data.classes=[8,3]"))
+    data = Session().data(compose_recipe("data.classes=[8,3]"))
     assert data.classes == ("8", "3")
     assert data.outputs == 2
     rows = torch.cat([part.rows for part in data.splits.values()])
@@ -46,7 +46,7 @@ def test_splits_are_made_of_the_chosen_classes_alone(digits, compose_recipe):
         assert 0.4 < float(meant.double().mean()) < 0.6
     assert data.digest not in (
         digits.digest,
-        build.load_data(compose_recipe("data.classes=[3,8]")).digest,
+        Session().data(compose_recipe("data.classes=[3,8]")).digest,
     )
 
 
@@ -60,8 +60,8 @@ def test_splits_that_a_set_comes_with_lose_the_other_classes():
 
 
 def test_a_share_of_samples_is_of_the_chosen_classes(compose_recipe):
-    data = build.load_data(compose_recipe("data.classes=[0,1]", "data.samples=10%"))
-    whole = build.load_data(compose_recipe("data.classes=[0,1]"))
+    data = Session().data(compose_recipe("data.classes=[0,1]", "data.samples=10%"))
+    whole = Session().data(compose_recipe("data.classes=[0,1]"))
     assert len(data.train) == round(len(whole.train) / 10)
     assert torch.equal(data.test.rows, whole.test.rows)
 

@@ -15,7 +15,7 @@ from dlrun.__main__ import main
 from dlrun.data import Source, split
 from dlrun.data.custom import custom
 from dlrun.errors import Mistake
-from dlrun.recipe import build
+from dlrun.job.session import Session
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(40, 3)), RNG.integers(0, 2, 40)
@@ -309,7 +309,7 @@ def test_it_is_read_again_when_its_code_its_arguments_or_their_files_change(
 
     def calls(*words: str) -> int:
         monkeypatch.delitem(sys.modules, "ownset", raising=False)
-        build.load_data(compose_recipe(*own, *words))
+        Session().data(compose_recipe(*own, *words))
         return len((tmp_path / "calls").read_text())
 
     assert calls() == 1

@@ -15,7 +15,8 @@ from dlrun.engine import examine, shift
 from dlrun.engine.evaluate import evaluate, samples
 from dlrun.engine.feed import prepare
 from dlrun.engine.look import error_of_mean, some
-from dlrun.recipe import build, compose
+from dlrun.job.session import Session
+from dlrun.recipe import compose
 from tests.states import differences
 
 
@@ -43,7 +44,7 @@ def test_losses_are_those_of_an_evaluation(trained):
 
 def test_a_whole_split_is_measured_where_that_is_asked_for(compose_recipe, train_recipe):
     big = ("data=toy", "data.kind=mixture", "data.n_samples=8000", "data.split=40/40/20")
-    run = train_recipe("epochs=1", data=build.load_data(compose_recipe(*big))).run
+    run = train_recipe("epochs=1", data=Session().data(compose_recipe(*big))).run
     part, all_of_it = examine.examined(run, 3200), examine.examined(run, 3200, whole=("val",))
     feed = prepare(run.data.val, run.evaluation, run.device, fixed=True)
     values = evaluate(run, run.forward, samples(run, feed))
@@ -71,7 +72,7 @@ def test_the_error_is_that_of_single_losses_in_whatever_order(trained, mixed):
 
 
 def test_the_error_of_a_share_is_that_of_a_binomial(compose_recipe, train_recipe):
-    data = build.load_data(compose_recipe("data.train_dev=20%"))
+    data = Session().data(compose_recipe("data.train_dev=20%"))
     run = train_recipe("epochs=1", data=data).run
     assert "test/metric_error" not in examine.examined(run, 2000)
     seen = examine.examined(run, 2000, tested=True)
@@ -85,7 +86,7 @@ def test_the_error_of_a_share_is_that_of_a_binomial(compose_recipe, train_recipe
 
 def test_the_error_of_a_mean_absolute_error_is_that_of_its_samples(train_recipe, tmp_path):
     x = np.random.default_rng(0).exponential(size=(400, 3)).astype(np.float32)
-    data = build.load_data(compose_table(tmp_path, x, 50 * x[:, 0] ** 2))
+    data = Session().data(compose_table(tmp_path, x, 50 * x[:, 0] ** 2))
     run = train_recipe("loss=mse", "epochs=1", data=data).run
     seen = examine.examined(run, 2000)
     for name, split in (("train_eval", data.train), ("val", data.val)):
@@ -138,7 +139,7 @@ def test_shares_of_classes_that_differ_are_told():
 
 def test_without_an_opinion_where_training_lacks_classes(compose_recipe, train_recipe):
     """The shares of two samples' classes say of all others that they never come."""
-    data = build.load_data(compose_recipe("data.samples=2"))
+    data = Session().data(compose_recipe("data.samples=2"))
     seen = examine.examined(train_recipe("epochs='2 steps'", data=data).run, 4)
     assert seen["undecided"] == pytest.approx(math.log(10), rel=1e-5)
 
@@ -168,7 +169,7 @@ def test_losses_of_test_and_validation_are_compared_by_their_ranks(trained):
 @pytest.mark.parametrize(("samples", "same"), [(1, 1.0), (200, 0.0)])
 def test_training_samples_of_one_target_are_told(compose_recipe, train_recipe, samples, same):
     words = ["data.classes=[0,1]", f"data.samples={samples}", "epochs=1"]
-    run = train_recipe(*words, data=build.load_data(compose_recipe(*words))).run
+    run = train_recipe(*words, data=Session().data(compose_recipe(*words))).run
     assert examine.examined(run, samples)["same_target"] == same
 
 
@@ -181,7 +182,7 @@ def test_targets_of_training_and_validation_are_undecided_apart(
     parts = {"x_train": x[:200], "y_train": 5 * y[:200], "x_val": x[200:], "y_val": y[200:]}
     np.savez(tmp_path / "two.npz", **parts)
     words = ["data=arrays", f"data.path={tmp_path / 'two.npz'}", "loss=mse", "epochs=1"]
-    run = train_recipe(*words, data=build.load_data(compose_recipe(*words))).run
+    run = train_recipe(*words, data=Session().data(compose_recipe(*words))).run
     seen = examine.examined(run, 200)
     assert seen["undecided/train"] == pytest.approx(1.0, rel=1e-3)
     assert seen["undecided"] == pytest.approx(1 / 25, rel=0.4)
@@ -204,7 +205,7 @@ def test_the_linear_model_of_numbers(train_recipe, tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 3)).astype(np.float32)
     y = (x @ [1.0, -2.0, 0.5] + 3 + 0.1 * rng.normal(size=300)).astype(np.float32)
-    data = build.load_data(compose_table(tmp_path, x, y))
+    data = Session().data(compose_table(tmp_path, x, y))
     run = train_recipe("loss=mse", "epochs=1", "model.hidden=[4]", data=data).run
     seen = examine.examined(run, 300)
     scale = 1 / float(run.data.scale.std) ** 2
@@ -338,10 +339,20 @@ def test_guessing_is_the_best_constant_answer_of_the_loss(train_recipe, name, le
     assert seen["undecided/equal"] == pytest.approx(least, rel=1e-3)
 
 
+def test_guessing_numbers_is_their_median_as_errors_are_measured(train_recipe, tmp_path):
+    x = np.random.default_rng(0).normal(size=(400, 2)).astype("float32")
+    y = np.random.default_rng(1).exponential(size=400).astype("float32")
+    data = Session().data(compose_table(tmp_path, x, y))
+    seen = examine.examined(train_recipe("loss=mse", "epochs='1 steps'", data=data).run, 64)
+    train, val = np.sort(y[data.train.rows.numpy()]), y[data.val.rows.numpy()]
+    median = train[(len(train) - 1) // 2]
+    assert seen["guess"] == pytest.approx(np.abs(val - median).mean(), rel=1e-4)
+
+
 def test_whitening_makes_no_shift_of_a_random_split(train_recipe, tmp_path):
     """It gives the 240 rows that it is fitted to variance 1, and others about 240/(240 − 60)."""
     x = np.random.default_rng(0).normal(size=(400, 60)).astype("float32")
-    data = build.load_data(compose_table(tmp_path, x, x[:, 0]))
+    data = Session().data(compose_table(tmp_path, x, x[:, 0]))
     words = ("loss=mse", "epochs='1 steps'", "preprocessing=[whiten]")
     seen = examine.examined(train_recipe(*words, data=data).run, 64)
     assert abs(seen["shift"] - 0.5) < 0.1
@@ -354,7 +365,7 @@ def test_whitening_makes_no_shift_of_a_random_split(train_recipe, tmp_path):
 def test_a_shift_of_a_small_column_is_found_beside_a_large_one(train_recipe, tmp_path):
     x = np.random.default_rng(0).normal(size=(600, 30)).astype("float32")
     x[:, 1] *= 1e4
-    data = build.load_data(compose_table(tmp_path, x, x[:, 0]))
+    data = Session().data(compose_table(tmp_path, x, x[:, 0]))
     data.val.x[data.val.rows, 2] += 1.5
     run = train_recipe("loss=mse", "epochs='1 steps'", "preprocessing=none", data=data).run
     assert examine.examined(run, 64)["moved"] > 5
@@ -365,7 +376,7 @@ def test_groups_are_compared_as_one_sample_each(train_recipe, tmp_path):
     draw = np.random.default_rng(0)
     group = np.repeat(np.arange(60), 12)
     x = (draw.normal(size=(60, 4))[group] + 0.1 * draw.normal(size=(720, 4))).astype("float32")
-    data = build.load_data(compose_table(tmp_path, x, x[:, 0]))
+    data = Session().data(compose_table(tmp_path, x, x[:, 0]))
     order = torch.tensor(draw.permutation(60))
     parts = {"train": order[:36], "val": order[36:48]}
     numbers = torch.tensor(group)

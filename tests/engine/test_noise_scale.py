@@ -8,6 +8,7 @@ import torch
 
 from dlrun.engine import checkpoint
 from dlrun.engine.noise_scale import FEWEST_SAMPLES, Noise, estimated, noise_scale
+from dlrun.job.session import Session
 from dlrun.recipe import build
 from tests.states import differences
 
@@ -46,7 +47,7 @@ def test_from_the_fewest_samples_on_it_sees_a_gradient(compose_recipe, tmp_path,
     np.savez(tmp_path / "apart.npz", x=x, y=side)
     words = ["data=arrays", f"data.path={tmp_path}/apart.npz", f"data.split={samples}/0/0"]
     recipe = compose_recipe(*words, "model=linear", "preprocessing=none")
-    run = build.build(recipe, build.load_data(recipe))
+    run = build.build(recipe, Session().data(recipe))
     assert (noise_scale(run).scale < inf) == (samples == FEWEST_SAMPLES)
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from dlrun.engine import signal
 from dlrun.engine.preflight import preflight, raised_by
 from dlrun.finding import FAIL, WARN
+from dlrun.job.session import Session
 from dlrun.loss import Loss
 from dlrun.recipe import build
 from tests.engine.conftest import made, network
@@ -396,7 +397,7 @@ def test_a_loss_whose_shapes_broadcast(found, table):
 
 def test_labels_that_compete_in_a_softmax(found, compose_recipe):
     recipe = compose_recipe("data._target_=dlrun.experiment.mistakes.properties")
-    labels = build.load_data(recipe)
+    labels = Session().data(recipe)
     softmax = nn.Sequential(network(outputs=4), Does(lambda z: z.softmax(1).logit()))
     assert found("loss=bce", data=labels, model=softmax)["wrong_loss"] == WARN
     assert "wrong_loss" not in found("loss=bce", data=labels, model=network(outputs=4))

@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from dlrun.data.sample import sample
 from dlrun.engine import shift
-from dlrun.recipe import build
+from dlrun.job.session import Session
 
 
 def test_the_chance_to_lie_further_is_mann_and_whitneys():
@@ -145,7 +145,7 @@ def test_what_has_been_written_into_is_looked_at_anew(train_recipe, digits):
 
 def test_a_recipe_that_sees_other_inputs_looks_itself(compose_recipe, train_recipe):
     toy = ("data=toy", "data.kind=moons")
-    data, words = build.load_data(compose_recipe(*toy)), ("epochs='1 steps'", *toy)
+    data, words = Session().data(compose_recipe(*toy)), ("epochs='1 steps'", *toy)
     whole = train_recipe(*words, data=data).run
     kept = ("preprocessing=[columns,standardize]", "preprocessing.columns.keep=[0]")
     one = train_recipe(*words, *kept, data=data).run

@@ -8,7 +8,7 @@ import pytest
 from sklearn import datasets
 
 from dlrun.engine.target_leak import target_leak
-from dlrun.recipe import build
+from dlrun.job.session import Session
 
 R = np.random.default_rng(5)
 ROWS = 500
@@ -62,7 +62,7 @@ def found(compose_recipe, tmp_path):
         table.to_csv(tmp_path / "table.csv", index=False)
         path = f"data.path={tmp_path / 'table.csv'}"
         recipe = compose_recipe("data=arrays", path, "data.target=target", *words)
-        run = SimpleNamespace(data=build.load_data(recipe), reconstructs=False)
+        run = SimpleNamespace(data=Session().data(recipe), reconstructs=False)
         return [*target_leak(SimpleNamespace(run=run))]
 
     return look

@@ -9,6 +9,7 @@ from dlrun import record
 from dlrun.engine import timing
 from dlrun.engine.state import begin
 from dlrun.engine.timing import PARTS, VALIDATE, Stopwatch, Turns, timed_training
+from dlrun.job.session import Session
 from dlrun.recipe import build
 from tests.conftest import Watcher
 
@@ -119,7 +120,7 @@ def test_it_ends_when_the_time_is_up(compose_recipe, digits, tmp_path):
 
 def test_turns_take_the_steps_of_the_recipe(compose_recipe, digits, train_recipe):
     words = ("epochs='7 steps'", "schedule=constant", "test=false", "data.samples=100")
-    data = build.load_data(compose_recipe(*words))
+    data = Session().data(compose_recipe(*words))
     bare = train_recipe(*words, data=data)
     run = build.build(compose_recipe(*words), data)
     turns = Turns(run)

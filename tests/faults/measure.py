@@ -29,6 +29,7 @@ from dlrun.data import Data
 from dlrun.engine.state import begin
 from dlrun.engine.train import train
 from dlrun.errors import Failure, Mistake
+from dlrun.job.session import Session
 from dlrun.procedure.train import measured
 from dlrun.recipe import build, compose
 from tests.faults import sets
@@ -79,7 +80,7 @@ class Trainer:
         recipe.seed = seed
         asked = str(recipe.data)
         if self._data is None or self._data[0] != asked:
-            self._data = asked, build.load_data(recipe)
+            self._data = asked, Session().data(recipe)
         with tempfile.TemporaryDirectory(dir=self.folder) as outputs:
             kept = record.create(Path(outputs), "measured", {}, "")
             try:

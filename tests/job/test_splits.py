@@ -11,6 +11,7 @@ from torch.nn import functional
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import checkpoint
+from dlrun.job.session import Session
 from dlrun.procedure.train import deployable
 from dlrun.recipe import build, compose, identity
 from dlrun.record.sweep import read
@@ -48,7 +49,7 @@ def test_train_dev_is_measured_once_with_the_best_weights(capsys):
     # By hand: the same rows through the same weights, without the views of the test split.
     with compose.composer([]) as composer:
         recipe = composer.recipe(words)
-    held = build.load_data(recipe)
+    held = Session().data(recipe)
     built = build.build(recipe, held)
     built.model.load_state_dict(checkpoint.read(run / "checkpoints" / "best.pt"))
     rows = held.splits["train_dev"].rows
@@ -78,7 +79,7 @@ def test_what_is_trained_on_is_part_of_the_recipe_and_not_of_the_cache(here, mon
         recipes = [composer.recipe([*QUICK, *filter(None, [word])]) for word in words]
     assert len({identity.digest(recipe.copy()) for recipe in recipes}) == len(recipes)
     for recipe in recipes:
-        build.load_data(recipe)
+        Session().data(recipe)
     assert len(list((here / "cache").glob("digits-*"))) == 2  # the entry and its lock
 
 
@@ -95,7 +96,7 @@ def test_the_depth_of_images_is_that_of_all_training_samples(here, monkeypatch, 
     with compose.composer([]) as composer:
         for word in ("data.samples=null", "data.samples=2", "data.samples=5", "data.train_dev=40%"):
             words = ["data=imagefolder", "data.root=deep", "data.split=80/10/10", word]
-            depths.add(build.load_data(composer.recipe([*QUICK, *words])).depth)
+            depths.add(Session().data(composer.recipe([*QUICK, *words])).depth)
     assert depths == {12}
     assert len(list((here / "cache").glob("imagefolder-*.lock"))) <= 2
 

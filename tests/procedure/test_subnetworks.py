@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dlrun import record
 from dlrun.__main__ import main
+from dlrun.job.session import Session
 from dlrun.procedure import subnetworks as of
 from dlrun.recipe import build
 
@@ -23,7 +24,7 @@ def built(compose_recipe):
 
     def make(*words):
         config = compose_recipe(*NETWORK, *words)
-        run = build.build(config, build.load_data(config))
+        run = build.build(config, Session().data(config))
         run.model.double().eval()
         x = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         return run.model, x

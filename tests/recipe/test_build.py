@@ -9,6 +9,7 @@ import torch
 from dlrun.data import Data, Split
 from dlrun.engine.state import take_preprocessing
 from dlrun.errors import Mistake
+from dlrun.job.session import Session
 from dlrun.model.order import output_of, weight_layers
 from dlrun.recipe import build
 from dlrun.recipe.catalogue import packaged
@@ -144,7 +145,7 @@ def test_runs_with_another_preprocessing_do_not_share(compose_recipe, digits, wo
 
 def test_runs_on_another_split_do_not_share(compose_recipe):
     recipes = [compose_recipe(f"data.split_seed={seed}") for seed in (0, 1)]
-    first, other = (build.build(recipe, build.load_data(recipe)) for recipe in recipes)
+    first, other = (build.build(recipe, Session().data(recipe)) for recipe in recipes)
     assert not torch.equal(first.train.x, other.train.x)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dlrun.job.session import Session
 from dlrun.recipe import build
 from dlrun.recipe.notes import idle, notes
 from dlrun.regularization.early_stopping import EarlyStopping
@@ -26,7 +27,7 @@ def said(recipe, samples=100):
 )
 def test_a_rate_grows_by_the_samples_that_a_step_has(compose_recipe, digits, words, samples, times):
     recipe = compose_recipe("data.samples=100", "scale_lr=linear", "optimizer.lr=0.02", *words)
-    run = build.build(recipe, build.load_data(recipe))
+    run = build.build(recipe, Session().data(recipe))
     assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.02 * times)
     [line] = said(recipe)
     assert line.startswith(f"scale_lr=linear: multiplies the rate by {times:.4g}, to ")
@@ -45,7 +46,7 @@ def test_a_rate_grows_by_the_samples_that_a_step_has(compose_recipe, digits, wor
 )
 def test_averages_have_no_exact_zeros(compose_recipe, words, kind):
     recipe = compose_recipe("data.samples=100", "regularization.l1.form=proximal", *words)
-    run = build.build(recipe, build.load_data(recipe))
+    run = build.build(recipe, Session().data(recipe))
     lines = notes(recipe, run.lengths, run.averaging)
     assert [line.rpartition("(")[2] for line in lines] == ([f"{kind})"] if kind else [])
     assert all(line.startswith("regularization.l1.form=proximal: ") for line in lines)
@@ -55,7 +56,7 @@ def test_the_rates_of_a_table_of_ones_own_are_multiplied_and_named(compose_recip
     table = "schedule.table=[[0,0.1],[1,0.02]]"
     words = ("data.samples=100", "batch_size=64", "epochs=3", "schedule=manual", table)
     recipe = compose_recipe(*words, "scale_lr=linear", "optimizer.lr=0.03")
-    run = build.build(recipe, build.load_data(recipe))
+    run = build.build(recipe, Session().data(recipe))
     base = run.optimizer.param_groups[0]["lr"]
     assert base * run.schedule(0, 6, 2) == pytest.approx(0.2)
     assert base * run.schedule(2, 6, 2) == pytest.approx(0.04)
@@ -209,7 +210,7 @@ NO_CONVOLUTIONS = "the model has no convolutions of images"
 )
 def test_a_setting_that_does_nothing_to_this_run_is_said(compose_recipe, word, why, otherwise):
     recipe = compose_recipe("data.split=1000/30/767", "batch_size=full", word)
-    data = replace(build.load_data(recipe), drawn=frozenset())
+    data = replace(Session().data(recipe), drawn=frozenset())
     data = replace(data, test=replace(data.test, rows=data.test.rows[:0]))
     key = word.partition("=")[0]
     run = build.build(recipe, data)
