@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dlrun import shell
-from dlrun.errors import DlrunError, Failure, Interrupted, place, told
+from dlrun.errors import DlrunError, Failure, Interrupted, Mistake, place, told
 
 
 def report(error: BaseException, job: str = "") -> int:
@@ -51,6 +51,27 @@ def warnings(once: bool = False) -> Iterator[None]:
     finally:
         logger.propagate = propagate
         logger.removeHandler(handler)
+
+
+@contextmanager
+def unless_mistaken() -> Iterator[None]:
+    """Inside, warnings wait; they are dropped where a Mistake is raised, which stands alone."""
+    logger, waiting = logging.getLogger("dlrun"), list[logging.LogRecord]()
+
+    def wait(said: logging.LogRecord) -> bool:
+        waiting.append(said)
+        return False
+
+    logger.addFilter(wait)
+    try:
+        yield
+    except Mistake:
+        waiting.clear()
+        raise
+    finally:
+        logger.removeFilter(wait)
+        for said in waiting:
+            logger.handle(said)
 
 
 def _is_new(message: str, said: set[str]) -> bool:

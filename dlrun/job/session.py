@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from dlrun import duration, finding, record
+from dlrun.console.outcome import unless_mistaken
 from dlrun.console.progress import Progress
 from dlrun.errors import OutOfTime, refuse
 from dlrun.finding import Finding
@@ -183,13 +184,14 @@ class Session:
         from dlrun.recipe import build
 
         key = identity.plain(config.data)
-        if self._source is None or self._source[0] != key:
-            self._data = None
-            self._source = key, build.read_data(config, self.show.loading)
-        if rows is not None or fitted is not None:
-            return build.split_data(config, self._source[1], rows, fitted)
-        if self._data is None:
-            self._data = build.split_data(config, self._source[1])
+        with unless_mistaken():
+            if self._source is None or self._source[0] != key:
+                self._data = None
+                self._source = key, build.read_data(config, self.show.loading)
+            if rows is not None or fitted is not None:
+                return build.split_data(config, self._source[1], rows, fitted)
+            if self._data is None:
+                self._data = build.split_data(config, self._source[1])
         return self._data
 
     def settled(self, config: DictConfig, choices: Mapping[str, Any]) -> Mapping[str, Any]:
