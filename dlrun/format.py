@@ -1,5 +1,13 @@
 """Numbers as tables and lines show them: short, without meaningless digits."""
 
+import math
+from typing import TypeGuard
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
 
 def value(number: float) -> str:
     """A loss, an accuracy, an error: four digits, without an exponent where possible."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from dlrun.errors import Mistake
+from dlrun.format import is_number
 from dlrun.procedure import Lab, Outcome, at_least, procedure
 from dlrun.procedure.contrast import (
     Variant,
@@ -16,7 +17,7 @@ from dlrun.procedure.contrast import (
     varied,
     wanted,
 )
-from dlrun.record.sweep import is_number, spans_decades
+from dlrun.record.sweep import spans_decades
 from dlrun.report.chart import Chart
 from dlrun.shell import spelled
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dlrun import finding
+from dlrun.format import is_number
 from dlrun.recipe import identity, suggest
-from dlrun.recipe.schema import is_list, is_number
+from dlrun.recipe.schema import is_list
 from dlrun.shell import shown
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import Any
 
 from dlrun import duration
 from dlrun.errors import Mistake
+from dlrun.format import is_number
 from dlrun.shell import shown, spelled
 
 SEVERAL = ("preprocessing", "augmentation", "metric", "regularization")
@@ -241,12 +242,6 @@ def _unfit_names(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "layer_lr", "must be fan_in, or null for one rate for all layers"
     if not -4 <= values["layer_lr_power"] <= 4:
         yield "layer_lr_power", "must be between -4 and 4"
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a finite number."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)
 
 
 def _is_factor(value: Any) -> bool:

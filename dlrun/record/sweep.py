@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun import shell
+from dlrun.format import is_number
 from dlrun.metric import Metric, known, metric_of
 from dlrun.record import FAILED, FINISHED, KILLED, PRUNED, RUNNING
 from dlrun.record.files import read_json
@@ -481,11 +482,6 @@ def lines(directory: str | Path) -> list[Point | None]:
         content = (Path(directory) / LEDGER).read_bytes().splitlines(keepends=True)
         return [_point(line) for line in content if line.endswith(b"\n")]
     return []
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a finite number and no truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def spans_decades(values: Iterable[float]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dlrun import duration
 from dlrun.finding import MOST_TIMES, exploded
+from dlrun.format import is_number
 from dlrun.record import MANUAL
 
 SURE = 3.5
@@ -123,9 +124,9 @@ def scaled(recipe: Mapping[str, Any], factor: float) -> dict[str, Any]:
     """
     lr, table = _rates(recipe)
     changes: dict[str, Any] = {} if lr is None else {"optimizer.lr": rounded(factor * lr)}
-    if any(_is_number(rate) for _, rate in table):
+    if any(is_number(rate) for _, rate in table):
         changes["schedule.table"] = [
-            [epoch, rounded(factor * rate) if _is_number(rate) else rate] for epoch, rate in table
+            [epoch, rounded(factor * rate) if is_number(rate) else rate] for epoch, rate in table
         ]
     return changes
 
@@ -133,7 +134,7 @@ def scaled(recipe: Mapping[str, Any], factor: float) -> dict[str, Any]:
 def reaching(recipe: Mapping[str, Any], rate: float) -> dict[str, Any]:
     """The settings that make this the highest rate."""
     lr, table = _rates(recipe)
-    numbers = [each for _, each in table if _is_number(each)]
+    numbers = [each for _, each in table if is_number(each)]
     if not numbers:
         return {"optimizer.lr": rate}
     highest = max([*numbers, lr or 0.0])
@@ -148,12 +149,8 @@ def _rates(recipe: Mapping[str, Any]) -> tuple[float | None, list[tuple[float, A
     table = schedule.get("table") if schedule.get("_target_") == MANUAL else None
     rows = [(epoch, rate) for epoch, rate in table or ()]
     named = not rows or min(rows, key=lambda row: row[0])[0] > 0
-    named = named or not all(_is_number(rate) for _, rate in rows)
-    return (lr or None if named and _is_number(lr) else None), rows
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
+    named = named or not all(is_number(rate) for _, rate in rows)
+    return (lr or None if named and is_number(lr) else None), rows
 
 
 def redrawn(recipe: Mapping[str, Any]) -> dict[str, int]:

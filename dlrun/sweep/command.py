@@ -13,12 +13,13 @@ from dlrun import record, shell
 from dlrun.console import screen
 from dlrun.console.summary import show_expected
 from dlrun.errors import Failure, Mistake
+from dlrun.format import is_number
 from dlrun.recipe import compose, experiment, mistakes, settle
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import GROUPS, ROOT
 from dlrun.recipe.schema import Sweep as Settings
 from dlrun.record import expected
-from dlrun.record.sweep import SEED, is_number
+from dlrun.record.sweep import SEED
 from dlrun.sweep import dry_run
 from dlrun.sweep.driver import Driver
 from dlrun.sweep.plan import Plan, plan
