@@ -369,7 +369,9 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
         checks.check_reconstruction(loss, map(seen.chain, _raw(data, device)))
     rules = several(config, "regularization", lengths)
     for key, rule in rules.items():
-        checks.refuse_parameters(key, config.regularization[key.partition(".")[2]]._target_, rule)
+        target = config.regularization[key.partition(".")[2]]._target_
+        checks.refuse_parameters(key, target, rule)
+        checks.check_rule(key, target, rule)
     regularizers = {key: as_a(Regularizer, rule) for key, rule in rules.items()}
     for rule in regularizers.values():
         rule.regression = reconstructs or not data.classes
@@ -381,6 +383,12 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
     with torch.no_grad(), explained("initializer", config.initializer):
         initialize(model, seen.x)
     checks.check_step(config, model, objective, seen.x, seen.aim, data, lengths, tried)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    for key, rule in regularizers.items():
+        if acts(rule, "penalty"):
+            option = config.regularization[key.partition(".")[2]]
+            with explained(key, option):
+                checks.check_penalty(key, option._target_, rule.penalty(weights))
     # Averages are taken last, of weights that every other rule has had its say about.
     ordered = sorted(regularizers.items(), key=lambda item: acts(item[1], "averages"))
     return _Learner(model, loss, objective, dict(ordered), reconstructs, tried)
@@ -397,7 +405,9 @@ def _model(config: DictConfig, loss: Loss, data: Data) -> nn.Module:
                 f"use {right}"
             )
         config.facts.outputs = 1
-    model = checks.check_module(config, part(config, "model", apart=("max_parameters",)))
+    checks.check_activation(config)
+    made = part(config, "model", apart=("max_parameters",))
+    model = checks.check_module("model", config.model, made)
     if loss.one_logit:
         model.register_forward_hook(losses.beside_zero)
     return model
@@ -496,7 +506,10 @@ def _fitted(
     config: DictConfig, data: Data, device: torch.device, known: Weights | None = None
 ) -> nn.Sequential:
     """The preprocessing, fitted on the training split alone, or with what is known."""
-    chain = preprocessing.chain(list(several(config, "preprocessing").values())).to(device)
+    steps = several(config, "preprocessing")
+    for key, step in steps.items():
+        checks.check_module(key, config.preprocessing[key.partition(".")[2]], step)
+    chain = preprocessing.chain(list(steps.values())).to(device)
     key, common = _known_by(config, chain), shared.of(data)
     known = common.recall(key, device) if known is None else known
     if known is not None:

@@ -4,8 +4,9 @@ import inspect
 import logging
 import math
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -26,7 +27,7 @@ from dlrun.metric import CLASSES, LABELS, NUMBERS, Metric
 from dlrun.optimizer import Averaging
 from dlrun.recipe import schema, suggest
 from dlrun.recipe.instantiate import explained, ours, part
-from dlrun.regularization import acts
+from dlrun.regularization import PLACES, Regularizer, acts
 
 _log = logging.getLogger("dlrun")
 _TELLING = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
@@ -106,14 +107,55 @@ def refuse_parameters(key: str, target: str, made: Any) -> None:
         )
 
 
+def check_rule(key: str, target: str, rule: Any) -> None:
+    """Raise Mistake for what is no regularizer, or acts nowhere."""
+    where = f"{key}._target_={target}"
+    for place in filter(partial(acts, rule), (*PLACES, "penalty")):
+        asked = list(inspect.signature(getattr(Regularizer, place)).parameters)[1:]
+        try:
+            inspect.signature(getattr(rule, place)).bind(*asked)
+        except TypeError:
+            called = f"it is called as {place}({', '.join(asked)})"
+            raise Mistake(f"{where}: its {place}() takes other arguments; {called}") from None
+    if any(acts(rule, place) for place in PLACES):
+        return
+    if acts(rule, "penalty"):
+        raise Mistake(
+            f"{where}: has a penalty, which is only recorded; add its gradient to the .grad of the "
+            "weights in add_gradient(self, weights)"
+        )
+    raise Mistake(
+        f"{where}: gives {kind_of(rule)}, which does nothing; it must give an object with at least "
+        f"one of the methods {', '.join(PLACES)}"
+    )
+
+
+def check_penalty(key: str, target: str, value: Any) -> None:
+    """Raise Mistake where a penalty is no scalar, or would keep the graph of every step."""
+    where = f"{key}._target_={target}: penalty()"
+    if not isinstance(value, Tensor) or value.dim():
+        given = _given(value)
+        raise Mistake(f"{where} gives {given}; it must give a tensor with one number")
+    if value.requires_grad:
+        raise Mistake(
+            f"{where} gives what has a gradient, but add_gradient() adds that; write "
+            "@torch.no_grad() above it"
+        )
+
+
+def _given(value: Any) -> str:
+    shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+    return shape or kind_of(value)
+
+
 def check_factor(config: DictConfig, factor: Any, step: int) -> None:
     """Raise Mistake where what a schedule gives in a step is no number."""
     single = isinstance(factor, Tensor) and factor.numel() == 1
     number = single or (isinstance(factor, Real) and not isinstance(factor, bool))
-    if not number or math.isnan(factor):
-        given = "nan" if number else kind_of(factor)
+    if not number or not 0 <= factor < math.inf:
+        given = f"{float(factor):g}" if number else kind_of(factor)
         where = f"schedule._target_={config.schedule._target_}"
-        raise Mistake(f"{where}: gives {given} in step {step}; it must give a number")
+        raise Mistake(f"{where}: gives {given} in step {step}; it must give a number of at least 0")
 
 
 def check_optimizer(config: DictConfig, optimizer: Any) -> torch.optim.Optimizer:
@@ -156,12 +198,26 @@ def check_size(config: DictConfig, model: nn.Module, at_most: int | None) -> Non
         raise Mistake(f"model.max_parameters={at_most:,}: this model has {count:,} parameters")
 
 
-def check_module(config: DictConfig, model: Any) -> nn.Module:
-    """The model, which must be a module."""
-    if not isinstance(model, nn.Module):
-        where = f"model._target_={config.model._target_}"
-        raise Mistake(f"{where}: gives {kind_of(model)}, no torch.nn.Module")
-    return model
+def check_activation(config: DictConfig) -> None:
+    """Raise Mistake where the activation does not make a module for each place."""
+    made = part(config, "activation")
+    where = f"activation._target_={config.activation._target_}"
+    if isinstance(made, nn.Module):
+        raise Mistake(f"{where}: each place needs one of its own; write _partial_: true beside it")
+    with explained("activation", config.activation), torch.random.fork_rng(devices=[]):
+        check_module("activation", config.activation, made())
+
+
+def check_module(key: str, option: Mapping[str, Any], made: Any) -> nn.Module:
+    """What an option makes, which must be a module that can be called."""
+    where = f"{key}._target_={option['_target_']}"
+    if not isinstance(made, nn.Module):
+        raise Mistake(f"{where}: gives {kind_of(made)}, no torch.nn.Module")
+    if "_modules" not in vars(made):
+        raise Mistake(f"{where}: its __init__ must begin with super().__init__()")
+    if getattr(made.forward, "__func__", None) is nn.Module.forward:
+        raise Mistake(f"{where}: has no forward(self, x)")
+    return made
 
 
 def check_forward(
@@ -229,7 +285,8 @@ def _try_forward(
     if target._version != before:
         raise Mistake(f"loss={config.loss._target_}: changes its targets; work on y.clone()")
     if not isinstance(value, Tensor) or value.dim():
-        raise Mistake(f"loss={config.loss._target_}: must give one number for a batch")
+        right = "it must give a tensor with one number, the mean over the batch"
+        raise Mistake(f"loss={config.loss._target_}: gives {_given(value)}; {right}")
 
 
 def _passed(config: DictConfig, model: nn.Module, x: Tensor) -> Any:

@@ -90,9 +90,17 @@ class Regularizer:
         """Go on from a state_dict."""
 
 
-def acts(rule: Regularizer, place: str) -> bool:
+PLACES = (
+    *("change_model", "change_loss", "change_batch", "add_gradient", "constrain", "should_stop"),
+    "averages",
+)
+"""The methods with which a rule changes a training; `penalty` alone is only recorded."""
+
+
+def acts(rule: object, place: str) -> bool:
     """Whether a regularizer does something in a place, by the name of the method."""
-    return getattr(type(rule), place) is not getattr(Regularizer, place)
+    found = getattr(type(rule), place, None)
+    return found is not None and found is not getattr(Regularizer, place)
 
 
 def acting(rules: Iterable[Regularizer], place: str) -> list[Regularizer]:

@@ -46,7 +46,8 @@ def seven(params):
 
 
 def factor(step, total_steps, steps_per_epoch, last):
-    return {"none": None, "text": "a", "nan": float("nan")}[last] if step else 1.0
+    given = {"none": None, "text": "a", "nan": float("nan"), "up": -1.0, "inf": float("inf")}
+    return given[last] if step else 1.0
 
 
 class Counts:
@@ -89,6 +90,57 @@ class Weighs(nn.Module):
         return nn.functional.cross_entropy(self.weight * x, y)
 
 
+class Rule:
+    @torch.no_grad()
+    def penalty(self, weights):
+        return sum(weight.square().sum() for weight in weights)
+
+    def add_gradient(self, weights):
+        for weight in weights:
+            weight.grad += 2 * weight.detach()
+
+
+class OnlyRecorded:
+    penalty = Rule.penalty
+
+
+class Mistyped:
+    def add_gradients(self, weights):
+        pass
+
+
+class Asks(Rule):
+    def add_gradient(self):
+        pass
+
+
+class Half(Rule):
+    def penalty(self, weights):
+        return 0.5
+
+
+class Differentiated(Rule):
+    def penalty(self, weights):
+        return weights[0].square().sum()
+
+
+class Unfinished(nn.Module):
+    pass
+
+
+class Bare(nn.Module):
+    def __init__(self):
+        pass
+
+
+def lost(logits, y):
+    nn.functional.cross_entropy(logits, y)
+
+
+def each(logits, y):
+    return nn.functional.cross_entropy(logits, y, reduction="none")
+
+
 class Network(nn.Module):
     def __init__(self, how):
         super().__init__()
@@ -107,6 +159,7 @@ def begins(model, x):
     raise RuntimeError("no\nweights")
 
 
+WHOLE = {"_partial_": False}
 HERE = rf" \({re.escape(__file__)}:\d+\)"
 
 
@@ -119,6 +172,29 @@ HERE = rf" \({re.escape(__file__)}:\d+\)"
         ({"schedule": ("own.factor", {"last": "none"})}, r"gives None in step \d\d+; it must"),
         ({"schedule": ("own.factor", {"last": "text"})}, "gives a str in step"),
         ({"schedule": ("own.factor", {"last": "nan"})}, "gives nan in step"),
+        ({"schedule": ("own.factor", {"last": "up"})}, "gives -1 in step .*at least 0"),
+        ({"schedule": ("own.factor", {"last": "inf"})}, "gives inf in step"),
+        ({"loss": "own.lost"}, "loss=own.lost: gives None; it must give a tensor with one number"),
+        (
+            {"loss": "own.each"},
+            r"gives a tensor of shape \(2,\); it must .*, the mean over the batch",
+        ),
+        ({"activation": "own.Unfinished"}, r"own\.Unfinished: has no forward\(self, x\)"),
+        ({"activation": "own.Bare"}, r"own\.Bare: its __init__ must begin with super\(\)"),
+        ({"model": "own.Bare"}, r"own\.Bare: its __init__ must begin with super\(\)"),
+        ({"preprocessing": "own.Unfinished"}, r"own\.Unfinished: has no forward\(self, x\)"),
+        (
+            {"regularization": "own.seven"},
+            "gives a function, which does nothing; it must give an ob",
+        ),
+        ({"regularization": ("own.Mistyped", WHOLE)}, "gives a Mistyped, which does nothing"),
+        ({"regularization": ("own.OnlyRecorded", WHOLE)}, "has a penalty, which is only recorded"),
+        (
+            {"regularization": ("own.Asks", WHOLE)},
+            r"its add_gradient\(\) takes other arguments; it is called as add_gradient\(weights\)",
+        ),
+        ({"regularization": ("own.Half", WHOLE)}, r"penalty\(\) gives a float; it must give a ten"),
+        ({"regularization": ("own.Differentiated", WHOLE)}, r"write @torch\.no_grad\(\) above it"),
         (
             {"model": ("own.wrapped", {"hidden": 5})},
             rf"model\._target_=own\.wrapped: TypeError: 'int' object is not iterable{HERE}",
@@ -164,10 +240,22 @@ def _with(compose_recipe, options):
         target, values = option if isinstance(option, tuple) else (option, {})
         whole = group in ("preprocessing", "model") or target == "own.Weighs"
         partial = {} if whole else {"_partial_": True}
-        node = {"_target_": target, **values, **partial}
+        node = {"_target_": target, **partial, **values}
         several = group in ("preprocessing", "augmentation", "metric", "regularization")
         recipe[group] = {"own": node} if several else node
     return recipe
+
+
+def test_a_rule_of_the_users_own_acts(compose_recipe, digits):
+    run = build.build(_with(compose_recipe, {"regularization": ("own.Rule", WHOLE)}), digits)
+    assert run.penalties == run.change_gradient == list(run.regularizers.values())
+
+
+def test_each_place_has_an_activation_of_its_own(compose_recipe, digits):
+    recipe = compose_recipe()
+    recipe.activation = {"_target_": "torch.nn.ReLU"}
+    with pytest.raises(Mistake, match=r"activation\._target_=torch\.nn\.ReLU: .*_partial_: true"):
+        build.build(recipe, digits)
 
 
 def test_a_schedule_that_counts_its_calls_begins_to_count_in_training(compose_recipe, digits):
