@@ -42,6 +42,18 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "preprocessing": (nn.Module, "torch.nn.Module"),
     "augmentation": (Callable, "function"),
 }
+_CALLED = {
+    "activation": "",
+    "augmentation": "x, y, generator",
+    "initializer": "model, x",
+    "loss": "logits, y",
+    "metric": "predicted, y",
+    "optimizer": "parameters",
+    "schedule": "step, total_steps, steps_per_epoch",
+    "test_augmentation": "x",
+}
+"""With what the function of a group is called, once the options that a recipe gives are bound."""
+_ARGUMENTS = re.compile(r"\(\) (takes|missing) .*positional argument")
 _INVALID = re.compile(r"Invalid (.+?)(?: values?)?(?: at index \d)?: ")
 """What torch's optimizers say of an argument that they refuse."""
 _OPTIMIZERS = ("torch.optim.", "dlrun.optimizer.")
@@ -151,6 +163,9 @@ def _wrong_arguments(key: str, values: Mapping[str, Any]) -> Iterator[str]:
         return
     given = {name: value for name, value in values.items() if not re.fullmatch(r"_\w+_", name)}
     wrong = signature.problems(target, given, key, bool(values.get("_partial_")))
+    if wrong and wrong != signature.problems(target, given, key) and _is_late(key, target):
+        right = f"write _partial_: true beside it{_called_as(key, target)}"
+        wrong = [f"{signature.where(key, target)}: {right}"]
     yield from wrong
     for name in _given(values):
         told = any(one.startswith(f"{key}.{name}=") for one in wrong)
@@ -159,6 +174,20 @@ def _wrong_arguments(key: str, values: Mapping[str, Any]) -> Iterator[str]:
                 read_durations(f"{key}.{name}", values[name])
         except Mistake as mistake:
             yield str(mistake)
+
+
+def _is_late(key: str, target: str) -> bool:
+    """Whether what an option names is called later, with more than the recipe gives."""
+    group = key.partition(".")[0]
+    function = group in _CALLED and inspect.isroutine(inspect.unwrap(signature.find(target, key)))
+    return function or group in ("activation", "optimizer")
+
+
+def _called_as(key: str, target: str) -> str:
+    """How the function of an option is called; "" for a group that calls none."""
+    asked = _CALLED.get(key.partition(".")[0])
+    name = target.rpartition(".")[2]
+    return "" if asked is None else f"; it is called as {name}({asked})"
 
 
 def _resolved(node: DictConfig, apart: tuple[str, ...]) -> dict[str, Any]:
@@ -225,6 +254,8 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
                 raise Mistake(f"{_blamed(key, values, name) or key}: {right}") from cause
             own = whole if place(cause, not ours(target)) else key
             said = message if memory else brief(cause, not ours(target))
+            if _ARGUMENTS.search(message) and own == key and not ours(target):
+                said += _called_as(key, target)
             raise Mistake(f"{_blamed(key, values, message) or own}: {said}") from cause
         if ours(target) and not place(cause):
             raise cause from None

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 from dlrun.__main__ import main
@@ -15,7 +16,7 @@ from dlrun.errors import Failure, Mistake
 from dlrun.metric import metric
 from dlrun.model.mlp import mlp
 from dlrun.recipe import build
-from dlrun.recipe.instantiate import users
+from dlrun.recipe.instantiate import problems, users
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +134,10 @@ class Bare(nn.Module):
         pass
 
 
+def of_one(x):
+    return x
+
+
 def lost(logits, y):
     nn.functional.cross_entropy(logits, y)
 
@@ -174,11 +179,17 @@ HERE = rf" \({re.escape(__file__)}:\d+\)"
         ({"schedule": ("own.factor", {"last": "nan"})}, "gives nan in step"),
         ({"schedule": ("own.factor", {"last": "up"})}, "gives -1 in step .*at least 0"),
         ({"schedule": ("own.factor", {"last": "inf"})}, "gives inf in step"),
+        (
+            {"schedule": "own.of_one"},
+            r"but 3 were given; it is called as of_one\(step, total_steps",
+        ),
+        ({"loss": "own.of_one"}, r"^loss: .*; it is called as of_one\(logits, y\)"),
         ({"loss": "own.lost"}, "loss=own.lost: gives None; it must give a tensor with one number"),
         (
             {"loss": "own.each"},
             r"gives a tensor of shape \(2,\); it must .*, the mean over the batch",
         ),
+        ({"activation": "own.of_one"}, r"^activation: .*'x'; it is called as of_one\(\)"),
         ({"activation": "own.Unfinished"}, r"own\.Unfinished: has no forward\(self, x\)"),
         ({"activation": "own.Bare"}, r"own\.Bare: its __init__ must begin with super\(\)"),
         ({"model": "own.Bare"}, r"own\.Bare: its __init__ must begin with super\(\)"),
@@ -249,6 +260,25 @@ def _with(compose_recipe, options):
 def test_a_rule_of_the_users_own_acts(compose_recipe, digits):
     run = build.build(_with(compose_recipe, {"regularization": ("own.Rule", WHOLE)}), digits)
     assert run.penalties == run.change_gradient == list(run.regularizers.values())
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (
+            "loss._target_=own.each",
+            "own.each: write _partial_: true beside it; it is called as each",
+        ),
+        ("optimizer._target_=own.NoStep", "beside it; it is called as NoStep(parameters)"),
+        ("metric.own._target_=own.judged", "beside it; it is called as judged(predicted, y)"),
+    ],
+)
+def test_a_function_that_is_to_be_called_later_is_partial(compose_recipe, option, said):
+    group, _, target = option.partition("._target_=")
+    recipe = compose_recipe()
+    OmegaConf.update(recipe, group, {"_target_": target}, merge=False, force_add=True)
+    (problem,) = problems(recipe, group.partition(".")[0])
+    assert said in problem
 
 
 def test_each_place_has_an_activation_of_its_own(compose_recipe, digits):
