@@ -166,7 +166,8 @@ def _array(value: Any) -> Array:
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, Tensor | np.ndarray)
+    """Whether a value is a tensor, an array, or a table or column of pandas and the like."""
+    return isinstance(value, Tensor | np.ndarray) or hasattr(value, "to_numpy")
 
 
 @contextmanager

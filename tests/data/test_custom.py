@@ -5,6 +5,7 @@ import sys
 from functools import partial
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from PIL import Image
@@ -243,6 +244,14 @@ def test_a_transform_that_draws_at_random_is_named(caplog):
     assert "take random transforms out" in caplog.text
 
 
+def test_a_table_of_pandas_is_an_array():
+    columns = {f"column {k}": X[:, k] for k in range(X.shape[1])}
+    table = read(lambda: (pandas.DataFrame(columns), pandas.Series(Y)))
+    plain = read(lambda: (X, Y))
+    assert torch.equal(table.x, plain.x)
+    assert torch.equal(table.y, plain.y)
+
+
 def bad_sample(place: int):
     if place == 3:
         raise KeyError("gone")
@@ -253,6 +262,7 @@ def bad_sample(place: int):
     ("given", "message"),
     [
         (5, "gives a int, not a Dataset"),
+        (pandas.DataFrame({"x": [1.0, 2.0]}), "gives a DataFrame, not a Dataset"),
         ((x for x in X), "a stream has no length"),
         (DataLoader(TensorDataset(torch.ones(3, 2), torch.ones(3))), "give its dataset"),
         ({"training": (X, Y)}, r"a mapping of \['training'\]"),
