@@ -5,6 +5,7 @@ Each run is checked, named, tagged with its parent and exactly resumable. A proc
 runs has a record of its own; typed again, it goes on with what is not finished.
 """
 
+import inspect
 import logging
 import re
 import shutil
@@ -146,14 +147,24 @@ class Lab:
 
     def _called(self) -> Outcome:
         """What the procedure gives; of the user's own it is said where that is wrong."""
+        function = self.procedure.function
+        where = self._target
+        try:
+            inspect.signature(function).bind(self)
+        except TypeError as error:
+            name = where.rpartition(".")[2]
+            raise Mistake(f"{where}: {error}; it is called as {name}(lab)") from None
         with instantiate.users(self.config):
             outcome: Any = self.procedure(self)
-        where = f"procedure._target_={self.config.procedure._target_}"
         if not isinstance(outcome, Outcome):
             raise Mistake(f"{where}: gives {kind_of(outcome)}; it must give an Outcome")
         if not (outcome.value is None or isinstance(outcome.value, Real)):
             raise Mistake(f"{where}: gives {kind_of(outcome.value)} as its value, no number")
         return outcome
+
+    @property
+    def _target(self) -> str:
+        return f"procedure._target_={self.config.procedure._target_}"
 
     def _performed(self) -> Outcome:
         """What a procedure of several runs comes to, which its record keeps."""
@@ -233,6 +244,11 @@ class Lab:
     def _other(self, name: str, options: Mapping[str, Any]) -> "Lab":
         """A lab with another procedure, whose record says that this one has asked for it."""
         assert self.directory is not None
+        try:
+            with compose.composer(self.words.directories()) as composer:
+                mistakes.words(composer, [f"procedure={name}"])
+        except Mistake as mistake:
+            raise Mistake(f"{self._target}: {mistake}") from None
         self._follow()
         config, invocation = compose.copied(self.config), self.invocation
         config.procedure = OmegaConf.create({**self.words.chosen("procedure", name), **options})
@@ -319,10 +335,14 @@ class Lab:
 
     def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:
         """Train what has not been trained yet, at once or one after another; gives all of them."""
+        if not isinstance(trainings, Sequence):
+            given = kind_of(trainings)
+            raise Mistake(f"{self._target}: wants {given} trained; it must be a list of Trainings")
         for each in trainings:
             if not isinstance(each, Training):
-                where = f"procedure._target_={self.config.procedure._target_}"
-                raise Mistake(f"{where}: wants {kind_of(each)} trained; it must be a Training")
+                raise Mistake(
+                    f"{self._target}: wants {kind_of(each)} trained; it must be a Training"
+                )
         made = self._made()
         wanted = [self.wanted(training, made) for training in trainings]
         found = self._at_once([each for each in wanted if not _is_done(each)])

@@ -60,6 +60,22 @@ def number(lab):
     lab.train([1])
 
 
+def one(lab):
+    lab.train(Training())
+
+
+def alone():
+    pass
+
+
+def lacks(lab, times):
+    pass
+
+
+def other(lab):
+    lab.do("find_rate")
+
+
 def raises(lab):
     raise LookupError("no such thing")
 """
@@ -72,6 +88,10 @@ def raises(lab):
         ("five", 2, "gives an int; it must give an Outcome"),
         ("word", 2, "gives a str as its value, no number"),
         ("number", 2, "wants an int trained; it must be a Training"),
+        ("one", 2, "wants a Training trained; it must be a list of Trainings"),
+        ("alone", 2, "too many positional arguments; it is called as alone(lab)"),
+        ("lacks", 2, "missing a required argument: 'times'; it is called as lacks(lab)"),
+        ("other", 2, "procedure=find_rate: no procedure is called 'find_rate'"),
         ("raises", 1, "LookupError: no such thing ("),
     ],
 )
