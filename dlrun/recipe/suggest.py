@@ -96,7 +96,7 @@ def option(word: str, group: str, value: Any, names: Sequence[str]) -> str | Non
         if name not in names:
             meant = words("metrics").get(name.lower()) if group == "metric" else None
             near = f"; did you mean {meant}?" if meant else nearest(name, names)
-            near = near or f"; there are {', '.join(names)}; dlrun --help {group} shows them"
+            near = near or f"; choose one of {', '.join(names)}; dlrun --help {group} shows them"
             if "." in name and "custom" in names:
                 near = f"; a class of your own is {group}=custom {group}._target_={name}"
             return f"{word}: no {group.rpartition('/')[2]} is called {name!r}{near}"

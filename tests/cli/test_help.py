@@ -186,7 +186,8 @@ def test_help_about_sync_delivers_nothing(capsys, here):
     [
         ("optimiser", "did you mean optimizer?"),
         ("optimizer=adamm", "did you mean adam?"),
-        ("loss=xyz", "; there are "),
+        ("loss=xyz", "; choose one of "),
+        ("augmentation=[xyz]", "; choose one of none, "),
         ("epoch", "did you mean epochs?"),
         ("learning_rate", "did you mean optimizer.lr=...?"),
         ("scheduler", "here it is schedule=...; dlrun --help schedule lists them"),
