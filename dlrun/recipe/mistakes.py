@@ -39,7 +39,7 @@ UNSET = {
     ),
     **dict.fromkeys(
         ("hydra.help", "hydra.hydra_help", "hydra/help", "hydra/hydra_help"),
-        "dlrun --help has a form of its own",
+        "the help here has a form of its own",
     ),
     **dict.fromkeys(("hydra.runtime", "hydra.overrides"), "it comes from the command"),
 }
