@@ -101,13 +101,13 @@ def lab_of(
     """
     session.prepare(config, draws=whole)
     with imports.quick():
-        from dlrun import procedure  # import torch: a second and more
-        from dlrun.job.lab import Lab
-        from dlrun.recipe import build, instantiate
+        from dlrun.job.lab import Lab  # import torch: a second and more
+        from dlrun.job.training import procedure_of
+        from dlrun.recipe import build
 
     build.check(config, [shell.key(word) for word in invocation.overrides])
     invocation = replace(invocation, choices=session.settled(config, invocation.choices))
-    made = procedure.of(instantiate.part(config, "procedure"))
+    made = procedure_of(config)
     stacking = next((w for w in invocation.overrides if shell.key(w) == "sweep.stack"), None)
     if stacking and made.single:
         raise Mistake(f"{stacking}: is about several runs, of a sweep (-m) or a procedure")
@@ -209,13 +209,11 @@ def _invocation(info: Mapping[str, Any]) -> Invocation:
 
 def _diagnose(run: "Run", kept: Record, steps: int, config: DictConfig, session: Session) -> None:
     """Say how well a run fits that has been trained before, for so many steps."""
-    from dlrun import procedure
     from dlrun.job import verdict
     from dlrun.job.lab import Lab
-    from dlrun.recipe import instantiate
+    from dlrun.job.training import procedure_of
 
-    made = procedure.of(instantiate.part(config, "procedure"))
-    lab = Lab(config, _invocation(kept.info), session, made)
+    lab = Lab(config, _invocation(kept.info), session, procedure_of(config))
     verdict.diagnose(run, kept, steps, lab.recipe, lab.advice, lab.untrained)
 
 

@@ -28,9 +28,17 @@ from dlrun.job import own_record, recorded, recording, stacked, verdict
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
 from dlrun.job.stacked import Among, Apart, Stacks, Wanted
-from dlrun.job.training import keep_rows, plain, remembered, run_of, targeted, trained
+from dlrun.job.training import (
+    keep_rows,
+    plain,
+    procedure_of,
+    remembered,
+    run_of,
+    targeted,
+    trained,
+)
 from dlrun.job.words import PLAINLY, Words, lost
-from dlrun.procedure import BuiltRun, Done, Outcome, Procedure, RecordedRun, Training, of
+from dlrun.procedure import BuiltRun, Done, Outcome, Procedure, RecordedRun, Training
 from dlrun.procedure.train import Ending, add_test, train_built
 from dlrun.recipe import (
     build,
@@ -265,7 +273,7 @@ class Lab:
             name=None,
             info=parent,
         )
-        made = of(instantiate.part(config, "procedure"))
+        made = procedure_of(config)
         return replace(self, config=config, invocation=invocation, procedure=made)
 
     def _begun(self) -> Record:

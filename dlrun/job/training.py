@@ -19,8 +19,9 @@ from dlrun.data.scale import rescaled, scale_of
 from dlrun.errors import Mistake
 from dlrun.job.recording import warn_of_change
 from dlrun.metric import known, score
-from dlrun.procedure import LENGTH, OBJECTIVE, RULES, Training
-from dlrun.recipe import build, compose
+from dlrun.procedure import LENGTH, OBJECTIVE, RULES, Procedure, Training, of
+from dlrun.recipe import build, compose, instantiate
+from dlrun.recipe.once import once
 from dlrun.regularization import Regularizer
 from dlrun.schedule import Fixed, Replay, constant
 
@@ -31,6 +32,20 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dlrun")
 _ROWS = "rows.npz"
+
+
+def procedure_of(config: DictConfig) -> Procedure:
+    """The procedure of a recipe, with its options. Raises Mistake."""
+    values = instantiate.plain(config.procedure, "procedure", None)
+    own = instantiate.ours(str(values.get("_target_")))
+    return (_known if own else _made)("procedure", values)
+
+
+def _made(key: str, values: Any) -> Procedure:
+    return of(instantiate.made_of(key, values))
+
+
+_known = once(_made)
 
 
 def run_of(

@@ -44,6 +44,7 @@ from dlrun.recipe import checks, expect, identity, named, notes, schema, signatu
 from dlrun.recipe import instantiate as ingredients
 from dlrun.recipe import start as starts
 from dlrun.recipe.instantiate import as_a, explained, ours, part, plain, several, users
+from dlrun.recipe.once import once
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
@@ -62,26 +63,28 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
 
     chosen: the groups whose option was asked for rather than left at its default.
     """
+    written = identity.as_written(config)
     apart = {"data": schema.SPLITTING, "model": ("max_parameters",)}
-    if not ours(str(config.data.get("_target_"))):
+    if not ours(str(written["data"].get("_target_"))):
         apart["data"] = (*schema.SPLITTING, *custom.OWN)
-    wrong = [*schema.problems(_settings(config)), *_wrong_splitting(config)]
+    settings = _settings(config, written)
+    wrong = [*schema.problems(settings), *_wrong_splitting(config)]
     for group in schema.GROUPS:
-        wrong += ingredients.problems(config, group, apart.get(group, ()))
+        wrong += ingredients.problems(config, written, group, apart.get(group, ()))
     if "activation" in chosen:
         wrong += checks.idle_activation(config)
-    metrics = list(config.metric or ())
-    monitored = suggest.watched("monitor", config.monitor, schema.MONITORS, metrics)
-    wrong += filter(None, (monitored, suggest.looked_at(config.watch)))
+    metrics = list(written["metric"] or ())
+    monitored = suggest.watched("monitor", settings["monitor"], schema.MONITORS, metrics)
+    wrong += filter(None, (monitored, suggest.looked_at(settings["watch"])))
     wrong += expect.problems(config)
     refuse(wrong)
-    devices.choose(config.device)
+    devices.choose(settings["device"])
 
 
-def _settings(config: DictConfig) -> dict[str, Any]:
+def _settings(config: DictConfig, written: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the settings on top of a recipe."""
-    written = {k: each for k, each in identity.as_written(config).items() if k not in schema.GROUPS}
-    return {key: config[key] if "${" in str(each) else each for key, each in written.items()}
+    some = {key: each for key, each in written.items() if key not in schema.GROUPS}
+    return {key: config[key] if "${" in str(each) else each for key, each in some.items()}
 
 
 def read_data(config: DictConfig, report: Report | None = None, partly: bool = False) -> Source:
@@ -457,17 +460,22 @@ def _regularized(
     return model, objective
 
 
-def _wrong_splitting(config: DictConfig) -> Iterator[str]:
+def _wrong_splitting(config: DictConfig) -> list[str]:
     data = identity.plain(config.data).items()
     given = {str(key): value for key, value in data if key in schema.SPLITTING}
-    wrong = signature.problems("dlrun.data.split.check", given, "data")
-    yield from wrong
+    return _wrong_splits("data", given)
+
+
+@once
+def _wrong_splits(key: str, given: dict[str, Any]) -> list[str]:
+    wrong = signature.problems("dlrun.data.split.check", given, key)
     try:
         if not wrong:
-            with explained("data", given):
+            with explained(key, given):
                 splits.check(**given)
     except Mistake as mistake:
-        yield str(mistake)
+        return [str(mistake)]
+    return wrong
 
 
 def _seed(seed: int) -> None:

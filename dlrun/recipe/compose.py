@@ -388,15 +388,18 @@ _no_cache: Callable[[], dict[str, Any]] = partial(defaultdict, dict)
 
 
 def _duplicate(node: Any, parent: Any) -> Any:
+    copy = object.__new__(type(node))
+    own = copy.__dict__
+    own.update(node.__dict__)
+    own["_parent"] = parent
+    if "_content" not in own:
+        return copy  # with what is known of it: that does not change, in contrast to its value
     had = node._metadata
-    about, copy = object.__new__(type(had)), object.__new__(type(node))
+    own["_metadata"] = about = object.__new__(type(had))
     about.__dict__.update(had.__dict__)
     about.flags = None if had.flags is None else {**had.flags}
     about.resolver_cache = deepcopy(had.resolver_cache) if had.resolver_cache else _no_cache()
-    own = copy.__dict__
-    own.update(node.__dict__)
-    own["_metadata"], own["_parent"] = about, parent
-    content = own.get("_content")  # that of a leaf is a value, which does not change
+    content = own["_content"]
     if isinstance(content, dict):
         own["_content"] = {key: _duplicate(each, copy) for key, each in content.items()}
     elif isinstance(content, list):

@@ -162,10 +162,14 @@ def as_written(node: Any) -> Any:
 
     What `OmegaConf.to_container(node, resolve=False)` gives, in a tenth of the time.
     """
-    value = node._value() if isinstance(node, Node) else node
-    if isinstance(value, dict):
-        return {key: as_written(each) for key, each in value.items()}
-    return [as_written(each) for each in value] if isinstance(value, list) else value
+    return _content(node) if isinstance(node, Node) else node
+
+
+def _content(node: Node) -> Any:
+    value = node._value()
+    if type(value) is dict:
+        return {key: _content(each) for key, each in value.items()}
+    return [_content(each) for each in value] if type(value) is list else value
 
 
 def resolved(recipe: DictConfig, apart: Iterable[str] = ()) -> dict[str, Any]:

@@ -255,8 +255,7 @@ def open_existing(directory: str | Path) -> Record:
 
 def is_running(directory: str | Path) -> bool:
     """Whether a living process holds the run."""
-    with held(Path(directory) / "lock") as free:
-        return not free
+    return is_held(Path(directory) / "lock")
 
 
 def mark_killed(directory: str | Path) -> dict[str, Any]:

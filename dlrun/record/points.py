@@ -83,6 +83,11 @@ def is_begun(directory: str | Path) -> bool:
     return any(parse(line) is not None for line in _content(directory).split(b"\n")[:-1])
 
 
+def count(directory: str | Path) -> int:
+    """How many lines a run's points have, without a half one."""
+    return _content(directory).count(b"\n")
+
+
 def recorded(directory: str | Path) -> int:
     """The length of a run's points when it ended, in bytes; 0 while it runs, or was killed."""
     told = read_json(Path(directory) / "status.json").get("recorded")

@@ -80,7 +80,7 @@ class Plan:
         asks = self.composer.asks_for_sweep(self.words)
         return [*self.words, *([shell.ONE_RUN] if asks else [])]
 
-    @property
+    @cached_property
     def sampler(self) -> str:
         """The name of the option of the group `sweep`."""
         return str(compose.choices(self.composed)["sweep"])
@@ -165,11 +165,12 @@ class Plan:
 
         apart = [d for d in self.space.dimensions if d.key == SEED and d.zip is None]
         seeds = [seed for d in apart for seed in d.choices]
+        judging, objective = self._judging(goes_on), self.settings.objective
         with mistakes.resolved():
             for made in self._samples():
                 build.check(made.recipe)
-                _check_procedure(made.recipe, seeds, self._judging(goes_on))
-                _check_objective(self.settings.objective, made.recipe)
+                _check_procedure(made.recipe, seeds, judging)
+                _check_objective(objective, made.recipe)
 
     def _judging(self, goes_on: bool) -> tuple[str, str]:
         """The setting that goes by the values of points, and what to do without; "" for none."""
@@ -394,10 +395,9 @@ def _check_procedure(recipe: DictConfig, seeds: Sequence[int], judging: tuple[st
     Repetitions with trainings in common would have too small a standard error. judging: the
     setting that goes by the procedure's value, and what to do without; "" for none.
     """
-    from dlrun import procedure
-    from dlrun.recipe.instantiate import part
+    from dlrun.job.training import procedure_of
 
-    made = procedure.of(part(recipe, "procedure"))
+    made = procedure_of(recipe)
     name = str(recipe.procedure._target_).rpartition(".")[2]
     if any(b - a < made.stride for a, b in pairwise(sorted(seeds))):
         apart = ",".join(str(min(seeds) + place * made.stride) for place in range(len(seeds)))

@@ -110,11 +110,10 @@ def objective_of(recipe: DictConfig, objective: str) -> str:
 
 def _procedure(recipe: DictConfig) -> "Procedure | None":
     """A recipe's procedure; None where there is none, which is said when it is about to begin."""
-    from dlrun import procedure
-    from dlrun.recipe.instantiate import part
+    from dlrun.job.training import procedure_of
 
     try:
-        return procedure.of(part(recipe, "procedure"))
+        return procedure_of(recipe)
     except Mistake:
         return None
 

@@ -12,6 +12,7 @@ from typing import Any
 from filelock import BaseFileLock
 
 from dlrun import record, shell
+from dlrun.record import points
 
 NAME = "tracking.json"
 _LOCK = "tracking.lock"
@@ -64,7 +65,7 @@ def missing(directory: Path, settings: dict[str, Any]) -> str:
     if not (directory / "run.json").exists():
         return ""
     known = read(directory) if fits(directory, settings) else {}
-    left = len(record.read_points(directory)) - known.get("delivered", 0)
+    left = points.count(directory) - known.get("delivered", 0)
     if left > 0:
         return shell.counted(left, "point")
     return "" if known.get("done") else "the end"
