@@ -8,8 +8,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dlrun.recipe.identity import as_written
 from dlrun.recipe.signature import targets
+from dlrun.recipe.view import as_written
 
 _OTHERS = ("dlrun", "torch", "torchvision", "optuna", "mlflow")
 """Packages that are never the user's own; looking for them would import them."""

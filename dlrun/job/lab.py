@@ -49,6 +49,7 @@ from dlrun.recipe import (
     mistakes,
     resume,
     start,
+    view,
 )
 from dlrun.recipe.notes import idle, notes
 from dlrun.recipe.resume import placed
@@ -111,7 +112,7 @@ class Lab:
     @property
     def recipe(self) -> Mapping[str, Any]:
         """The recipe's settings as plain values; what only the data know is left as written."""
-        values: dict[str, Any] = identity.as_written(self.config)
+        values: dict[str, Any] = view.as_written(self.config)
         return values
 
     @property

@@ -11,7 +11,7 @@ from dlrun import record
 from dlrun.errors import Mistake
 from dlrun.job import code, recording
 from dlrun.job.recording import Invocation
-from dlrun.recipe import compose, differences, identity, start
+from dlrun.recipe import compose, differences, identity, start, view
 from dlrun.record import Record
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def opened(
     _say_anew(config, invocation, data, begun)
     info = recording.info(config, invocation) | {"kind": "procedure", "hash": known_by}
     info |= {"trains": trains, "data_digest": data}
-    unbuilt = {**identity.as_written(config), "facts": {}}  # nothing is built yet that knows them
+    unbuilt = {**view.as_written(config), "facts": {}}  # nothing is built yet that knows them
     text = OmegaConf.to_yaml(OmegaConf.create(unbuilt))
     return record.create(config.outputs, recording.named(config, invocation), info, text)
 

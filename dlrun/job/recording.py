@@ -209,7 +209,10 @@ def warn_of_change(run: str, recorded: Mapping[str, Any], digest: str) -> bool:
 
 def written(recipe: DictConfig) -> str:
     """A resolved recipe in YAML; what runs have in common is put into words once."""
-    return "".join(_block(key, value) for key, value in identity.resolved(recipe).items())
+    return "".join(
+        f"{key}: {value}\n" if type(value) is int else _block(key, value)  # as of each seed
+        for key, value in identity.resolved(recipe).items()
+    )
 
 
 @once

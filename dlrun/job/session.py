@@ -19,7 +19,7 @@ from dlrun.console.outcome import unless_mistaken
 from dlrun.console.progress import Progress
 from dlrun.errors import OutOfTime, refuse
 from dlrun.finding import Finding
-from dlrun.recipe import identity, signature
+from dlrun.recipe import signature, view
 from dlrun.recipe.schema import LOSS_OF_TASK
 from dlrun.tracking import default_experiment
 from dlrun.tracking.follower import Follower
@@ -116,7 +116,7 @@ class Session:
         """
         key = ""
         if config.tracking:
-            tracking: Any = identity.plain(config.tracking)
+            tracking: Any = view.plain(config.tracking)
             if config.resume and tracking.get("experiment") is None:  # a run stays where it is
                 known = record.read_json(Path(config.resume) / "tracking.json").get("experiment")
                 if known not in (None, default_experiment()):  # else one process would be two
@@ -183,7 +183,7 @@ class Session:
         """
         from dlrun.recipe import build
 
-        key = identity.plain(config.data)
+        key = view.plain(config.data)
         with unless_mistaken():
             if self._source is None or self._source[0] != key:
                 self._data = None

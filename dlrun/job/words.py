@@ -12,7 +12,7 @@ from dlrun import record, shell
 from dlrun.data.tables.columns import read_kinds
 from dlrun.job.recording import Invocation
 from dlrun.preprocessing import SCALES
-from dlrun.recipe import checks, compose, identity
+from dlrun.recipe import checks, compose, identity, view
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.schema import GROUPS, OF_MODEL, SEVERAL
 
@@ -97,11 +97,11 @@ class Words:
         word = f"{group}={shell.spelled(names or 'none')}"
         if word not in self._options:  # composing takes longer than many a step
             with compose.composer(self.directories()) as composer:
-                self._options[word] = identity.as_written(composer.recipe([word]))
+                self._options[word] = view.as_written(composer.recipe([word]))
         found: Any = copy.deepcopy(self._options[word])
         if group not in SEVERAL:
             return found[group]
-        here = identity.as_written(self.config)[group] or {}
+        here = view.as_written(self.config)[group] or {}
         return {name: here.get(name, found[group][name]) for name in names}
 
     def _beside_own(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -117,7 +117,7 @@ class Words:
         if out and (features := self.config.data.features):
             found["data.features"] = [name for name in features if name not in out]
         elif out:
-            kinds = read_kinds(identity.plain(self.config.data.columns)) | out
+            kinds = read_kinds(view.plain(self.config.data.columns)) | out
             found["data.columns"] = [f"{name}: {kind}" for name, kind in kinds.items()]
         return found
 

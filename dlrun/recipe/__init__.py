@@ -20,6 +20,7 @@ checks.py                 whether the ingredients fit each other
 build.py                  a Run from a recipe
 values.py                 which values an option refuses, before a sweep trains any
 notes.py                  what a recipe comes to, in lines before a training
+view.py                   a recipe to read from, as plain values and by its settings' names
 identity.py               the hash that a recipe is known by
 once.py                   what many recipes have in common, made once
 """

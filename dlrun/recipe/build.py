@@ -40,11 +40,12 @@ from dlrun.metric import Metric
 from dlrun.model import roles
 from dlrun.model.pretrained import expected
 from dlrun.optimizer import takes_closure
-from dlrun.recipe import checks, expect, identity, named, notes, schema, signature, suggest, task
+from dlrun.recipe import checks, expect, named, notes, schema, signature, suggest, task, view
 from dlrun.recipe import instantiate as ingredients
 from dlrun.recipe import start as starts
 from dlrun.recipe.instantiate import as_a, explained, ours, part, plain, several, users
 from dlrun.recipe.once import once
+from dlrun.recipe.view import Recipe, View
 from dlrun.regularization import Regularizer, acts
 from dlrun.schedule import Fixed, Schedule, warmup
 from dlrun.test_augmentation import CenterCrop, has_size
@@ -63,7 +64,7 @@ def check(config: DictConfig, chosen: Sequence[str] = ()) -> None:
 
     chosen: the groups whose option was asked for rather than left at its default.
     """
-    written = identity.as_written(config)
+    written = view.as_written(config)
     apart = {"data": schema.SPLITTING, "model": ("max_parameters",)}
     if not ours(str(written["data"].get("_target_"))):
         apart["data"] = (*schema.SPLITTING, *custom.OWN)
@@ -118,7 +119,7 @@ def _custom(values: dict[str, Any], report: Report | None) -> Source:
 
 
 def split_data(
-    config: DictConfig,
+    config: Recipe,
     source: Source,
     rows: Mapping[str, Sequence[int]] | None = None,
     fitted: Mapping[str, Any] | None = None,
@@ -156,23 +157,23 @@ def build(
     Raises Mistake for what does not fit together. Fills in `config.facts`, and the loss of the
     task where the recipe leaves it to that.
     """
-    most = cores or devices.CORES
-    devices.set_up(config.threads or most, config.deterministic)
-    device = devices.choose(config.device)
     task.settle_loss(config, data)
-    seen = _see(config, data, device, start := starts.of(config), known)
-    config.facts.shape, config.facts.outputs = list(seen.x.shape[1:]), data.outputs
-    lengths = lengths_of(config, known.samples if known else len(data.train), seen.x[0].numel())
-    learner = _learner(config, data, seen, lengths)
+    recipe, start, most = View(config), starts.of(config), cores or devices.CORES
+    devices.set_up(recipe.threads or most, recipe.deterministic)
+    device = devices.choose(recipe.device)
+    seen = _see(recipe, data, device, start, known)
+    recipe.learn(shape=list(seen.x.shape[1:]), outputs=data.outputs)
+    lengths = lengths_of(recipe, known.samples if known else len(data.train), seen.x[0].numel())
+    learner = _learner(recipe, data, seen, lengths)
     model = learner.model
-    began = _started(config, model, start)
-    layout = devices.lay_out(model, config.channels_last and seen.x.dim() == 4)
-    optimizer, frozen = _trained(config, learner, seen.x[: learner.tried], lengths)
-    operations = _counted(config, data, model, seen.x[: learner.tried])
-    if config.threads is None:
+    began = _started(recipe, model, start)
+    layout = devices.lay_out(model, recipe.channels_last and seen.x.dim() == 4)
+    optimizer, frozen = _trained(recipe, learner, seen.x[: learner.tried], lengths)
+    operations = _counted(recipe, data, model, seen.x[: learner.tried])
+    if recipe.threads is None:
         batch = min(lengths.batch_size, len(data.train))
         torch.set_num_threads(devices.worthwhile(batch * operations, most))
-    feeds = _prepared(config, data, seen, start is None and known is None)
+    feeds = _prepared(recipe, data, seen, start is None and known is None)
     run = Run(
         data=data,
         train=feeds.train,
@@ -181,43 +182,41 @@ def build(
         evaluation=seen.evaluation,
         augmentation=seen.augmentation,
         model=model,
-        forward=devices.caller(model, config.precision, device, config.compile),
-        uncompiled=devices.caller(model, config.precision, device, compiled=False),
+        forward=devices.caller(model, recipe.precision, device, recipe.compile),
+        uncompiled=devices.caller(model, recipe.precision, device, compiled=False),
         loss=learner.loss,
         objective=learner.objective,
-        order=_order(config, feeds.train, lengths),
-        balanced="balanced" in (config.sampling, config.class_weights),
+        order=_order(recipe, feeds.train, lengths),
+        balanced="balanced" in (recipe.sampling, recipe.class_weights),
         optimizer=optimizer,
-        schedule=schedule_of(config, lengths),
+        schedule=schedule_of(recipe, lengths),
         lengths=lengths,
         device=device,
-        generator=torch.Generator(device).manual_seed(config.seed + 2),
-        monitor=checks.monitored(config.monitor, data, learner.reconstructs or not data.classes),
-        clip_norm=config.clip_norm,
-        clip_value=config.clip_value,
+        generator=torch.Generator(device).manual_seed(recipe.seed + 2),
+        monitor=checks.monitored(recipe.monitor, data, learner.reconstructs or not data.classes),
+        clip_norm=recipe.clip_norm,
+        clip_value=recipe.clip_value,
         layout=layout,
-        scaler=_scaler(config, optimizer, device),
+        scaler=_scaler(recipe, optimizer, device),
         flops=operations,
-        views=_views(config, data, seen, model),
-        backoff=config.on_divergence == "backoff",
-        divergence=schema.as_words(config.divergence),
+        views=_views(recipe, data, seen, model),
+        backoff=recipe.on_divergence == "backoff",
+        divergence=schema.as_words(recipe.divergence),
         reconstructs=learner.reconstructs,
         regularizers=learner.regularizers,
-        metrics=metrics(config),
+        metrics=metrics(recipe),
         labels=checks.are_labels(learner.loss, data, learner.reconstructs),
-        watch=schema.as_words(config.watch),
+        watch=schema.as_words(recipe.watch),
         began=began,
         frozen=frozen,
         train_eval=feeds.train_eval,
     )
-    checks.check_run(config, run, seen.x, seen.y)
-    _seed(config.seed + 1)  # the noise of training, whatever else has drawn from it
+    checks.check_run(recipe, run, seen.x, seen.y)
+    _seed(recipe.seed + 1)  # the noise of training, whatever else has drawn from it
     return run
 
 
-def _order(
-    config: DictConfig, train: PreparedSplit, lengths: LoopConfig
-) -> Callable[[int], Tensor]:
+def _order(config: Recipe, train: PreparedSplit, lengths: LoopConfig) -> Callable[[int], Tensor]:
     """The rows of each epoch, in their order."""
     size = lengths.batch_size
     return sampling.by_epoch(
@@ -226,7 +225,7 @@ def _order(
 
 
 def _trained(
-    config: DictConfig, learner: "_Learner", x: Tensor, lengths: LoopConfig
+    config: Recipe, learner: "_Learner", x: Tensor, lengths: LoopConfig
 ) -> tuple[torch.optim.Optimizer, Frozen | None]:
     """The optimizer of what is trained, and what is not, or not from the beginning."""
     model = learner.model
@@ -242,7 +241,7 @@ def _trained(
     return optimizer, frozen
 
 
-def metrics(config: DictConfig) -> dict[str, Metric]:
+def metrics(config: Recipe) -> dict[str, Metric]:
     """The metrics that a recipe asks for, by name. Raises Mistake."""
     made = several(config, "metric")
     return {name: metric.of(made[f"metric.{name}"], str(name)) for name in config.metric or ()}
@@ -264,7 +263,7 @@ class _Feeds(NamedTuple):
     train_eval: PreparedSplit | None
 
 
-def _prepared(config: DictConfig, data: Data, seen: "_Seen", follows: bool) -> _Feeds:
+def _prepared(config: Recipe, data: Data, seen: "_Seen", follows: bool) -> _Feeds:
     """The splits, which other runs have too where they see the same.
 
     follows: whether what the preprocessing has learned follows from the recipe and the data.
@@ -286,14 +285,14 @@ def _prepared(config: DictConfig, data: Data, seen: "_Seen", follows: bool) -> _
     )
 
 
-def _known_by(config: DictConfig, chain: nn.Sequential) -> str:
+def _known_by(config: Recipe, chain: nn.Sequential) -> str:
     """The key of a preprocessing; "" where not all of its steps are dlrun's own."""
     own = all(type(step).__module__.startswith("dlrun.preprocessing") for step in chain)
     said = ingredients.said(config, "preprocessing") if own else ""
     return said and f"{said} {_FITTED}"
 
 
-def _counted(config: DictConfig, data: Data, model: nn.Module, x: Tensor) -> int:
+def _counted(config: Recipe, data: Data, model: nn.Module, x: Tensor) -> int:
     """The operations of the model for a sample; counted once for models that are built alike."""
     key = ingredients.said(config, "model", "regularization"), x.shape, data.outputs
     if not key[0]:
@@ -332,7 +331,7 @@ class _Learner(NamedTuple):
 
 
 def _see(
-    config: DictConfig, data: Data, device: torch.device, start: Start | None, known: Known | None
+    config: Recipe, data: Data, device: torch.device, start: Start | None, known: Known | None
 ) -> _Seen:
     augmentation = augmentation_of(config, data, device)
     chain = _fitted(config, data, device, known.fitted if known else None)
@@ -357,7 +356,7 @@ def _see(
     return _Seen(augmentation, chain, evaluation, x, y, aim)
 
 
-def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -> _Learner:
+def _learner(config: View, data: Data, seen: _Seen, lengths: LoopConfig) -> _Learner:
     """The model, the loss, what the regularizers make of them, and the weights to start from."""
     _seed(config.seed)
     device = seen.x.device
@@ -365,7 +364,7 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
     checks.refuse_parameters("loss", config.loss._target_, given)
     loss = losses.of(given)
     model = _model(config, loss, data).to(device)
-    starts.offer(config, expected(model))
+    starts.offer(config.config, expected(model))
     tried = checks.check_forward(config, model, loss, seen.x, seen.y, data, lengths.batch_size)
     reconstructs = checks.reconstructs(model)
     if reconstructs:
@@ -397,7 +396,7 @@ def _learner(config: DictConfig, data: Data, seen: _Seen, lengths: LoopConfig) -
     return _Learner(model, loss, objective, dict(ordered), reconstructs, tried)
 
 
-def _model(config: DictConfig, loss: Loss, data: Data) -> nn.Module:
+def _model(config: View, loss: Loss, data: Data) -> nn.Module:
     """The model as its class gives it; one logit becomes two where the loss wants that."""
     if loss.one_logit:
         if len(data.classes) != 2:
@@ -407,7 +406,7 @@ def _model(config: DictConfig, loss: Loss, data: Data) -> nn.Module:
                 f"loss.one_logit=true: is for two classes, and data={data.name} has {there}; "
                 f"use {right}"
             )
-        config.facts.outputs = 1
+        config.learn(outputs=1)
     checks.check_activation(config)
     made = part(config, "model", apart=("max_parameters",))
     model = checks.check_module("model", config.model, made)
@@ -417,7 +416,7 @@ def _model(config: DictConfig, loss: Loss, data: Data) -> nn.Module:
 
 
 def _views(
-    config: DictConfig, data: Data, seen: _Seen, model: nn.Module
+    config: Recipe, data: Data, seen: _Seen, model: nn.Module
 ) -> Callable[[Tensor], list[Tensor]] | None:
     """Of a raw batch, for the test split; None where the recipe asks for none."""
     if not config.test_augmentation:
@@ -430,7 +429,7 @@ def _views(
 
 
 def _scaler(
-    config: DictConfig, optimizer: torch.optim.Optimizer, device: torch.device
+    config: Recipe, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> torch.amp.GradScaler | None:
     if config.precision != "fp16":
         return None
@@ -440,7 +439,7 @@ def _scaler(
 
 
 def _regularized(
-    config: DictConfig,
+    config: Recipe,
     regularizers: dict[str, Regularizer],
     model: nn.Module,
     loss: Loss,
@@ -461,7 +460,7 @@ def _regularized(
 
 
 def _wrong_splitting(config: DictConfig) -> list[str]:
-    data = identity.plain(config.data).items()
+    data = view.plain(config.data).items()
     given = {str(key): value for key, value in data if key in schema.SPLITTING}
     return _wrong_splits("data", given)
 
@@ -488,7 +487,7 @@ def _seed(seed: int) -> None:
         torch.manual_seed(seed)  # where it waits for a GPU, it takes longer than a small model
 
 
-def augmentation_of(config: DictConfig, data: Data, device: torch.device) -> Augment | None:
+def augmentation_of(config: Recipe, data: Data, device: torch.device) -> Augment | None:
     """All augmentations as one; each is told, or learns from the data, what it asks for."""
     steps = []
     for key, step in several(config, "augmentation").items():
@@ -511,7 +510,7 @@ def augmentation_of(config: DictConfig, data: Data, device: torch.device) -> Aug
 
 
 def _fitted(
-    config: DictConfig, data: Data, device: torch.device, known: Weights | None = None
+    config: Recipe, data: Data, device: torch.device, known: Weights | None = None
 ) -> nn.Sequential:
     """The preprocessing, fitted on the training split alone, or with what is known."""
     steps = several(config, "preprocessing")
@@ -542,7 +541,7 @@ def _take_fitted(chain: nn.Sequential, fitted: Mapping[str, Tensor]) -> bool:
     return True
 
 
-def _started(config: DictConfig, model: nn.Module, start: Start | None) -> dict[str, Any] | None:
+def _started(config: Recipe, model: nn.Module, start: Start | None) -> dict[str, Any] | None:
     """Put the weights to start from into the model; what became of them, for the record."""
     if start is None:
         return None
@@ -576,7 +575,7 @@ def _raw(data: Data, device: torch.device, most: int | None = None) -> Iterator[
         yield data.train.x.index_select(0, rows).to(device)
 
 
-def lengths_of(config: DictConfig, samples: int, elements: int) -> LoopConfig:
+def lengths_of(config: Recipe, samples: int, elements: int) -> LoopConfig:
     """How long a recipe trains on so many samples, each of so many elements, and how often."""
     size = samples if config.batch_size == "full" else int(config.batch_size)
     if size > samples and config.drop_last:
@@ -609,7 +608,7 @@ def lengths_of(config: DictConfig, samples: int, elements: int) -> LoopConfig:
     )
 
 
-def _weighted(config: DictConfig, loss: Loss, data: Data, device: torch.device) -> Loss:
+def _weighted(config: Recipe, loss: Loss, data: Data, device: torch.device) -> Loss:
     """The loss, each class by its weight where that is asked for."""
     if config.class_weights == "none":
         return loss
@@ -633,7 +632,7 @@ def descent_of(
     return optimizer, schedule_of(config, lengths)
 
 
-def schedule_of(config: DictConfig, lengths: LoopConfig) -> Schedule:
+def schedule_of(config: Recipe, lengths: LoopConfig) -> Schedule:
     """The schedule, after its warm-up; tried in its first and its last step."""
     made = part(config, "schedule", lengths)
     plain = inspect.isroutine(made) or isinstance(made, partial)
@@ -659,7 +658,7 @@ def _as_it_is(schedule: Schedule) -> Schedule:
 
 
 def optimizer_of(
-    config: DictConfig,
+    config: Recipe,
     model: nn.Module,
     loss: Loss,
     lengths: LoopConfig,
@@ -695,7 +694,7 @@ def optimizer_of(
     return optimizer
 
 
-def _refuse_no_eps(options: DictConfig) -> None:
+def _refuse_no_eps(options: Recipe) -> None:
     """Raise Mistake where a weight whose gradients have all been 0 would be moved by 0/0."""
     target = str(options._target_)
     known = ingredients.ours(target) or target.startswith("torch.")
@@ -706,7 +705,7 @@ def _refuse_no_eps(options: DictConfig) -> None:
         )
 
 
-def _refuse_apart(config: DictConfig) -> None:
+def _refuse_apart(config: Recipe) -> None:
     """Raise Mistake where weights are to be trained apart that the optimizer trains alike."""
     asked = [key for key in named.APART if config[key] is not None]
     if asked:
@@ -719,7 +718,7 @@ def _refuse_apart(config: DictConfig) -> None:
         )
 
 
-def _groups(config: DictConfig, model: nn.Module, factors: Mapping[str, float]) -> Any:
+def _groups(config: Recipe, model: nn.Module, factors: Mapping[str, float]) -> Any:
     """The trainable parameters, or groups of them where they differ in rate or decay.
 
     Those at the rate of the recipe come first: it is the one that is shown.

@@ -27,6 +27,7 @@ from dlrun.metric import CLASSES, LABELS, NUMBERS, Metric
 from dlrun.optimizer import Averaging
 from dlrun.recipe import schema, suggest
 from dlrun.recipe.instantiate import explained, ours, part
+from dlrun.recipe.view import Recipe
 from dlrun.regularization import PLACES, Regularizer, acts
 
 _log = logging.getLogger("dlrun")
@@ -62,7 +63,7 @@ def check_classes(key: str, data: Data, model: nn.Module) -> None:
         raise Mistake(f"{key}: needs classes, and this task has none; leave it out")
 
 
-def check_outputs(key: str, option: DictConfig, known: int) -> None:
+def check_outputs(key: str, option: Recipe, known: int) -> None:
     """Raise Mistake for a number of classes that the data have not."""
     outputs = option.get("outputs", known)
     if outputs != known:
@@ -148,7 +149,7 @@ def _given(value: Any) -> str:
     return shape or kind_of(value)
 
 
-def check_factor(config: DictConfig, factor: Any, step: int) -> None:
+def check_factor(config: Recipe, factor: Any, step: int) -> None:
     """Raise Mistake where what a schedule gives in a step is no number."""
     single = isinstance(factor, Tensor) and factor.numel() == 1
     number = single or (isinstance(factor, Real) and not isinstance(factor, bool))
@@ -158,7 +159,7 @@ def check_factor(config: DictConfig, factor: Any, step: int) -> None:
         raise Mistake(f"{where}: gives {given} in step {step}; it must give a number of at least 0")
 
 
-def check_optimizer(config: DictConfig, optimizer: Any) -> torch.optim.Optimizer:
+def check_optimizer(config: Recipe, optimizer: Any) -> torch.optim.Optimizer:
     """The optimizer, which must have a step and a rate of each group."""
     where = f"optimizer._target_={config.optimizer._target_}"
     if not isinstance(optimizer, torch.optim.Optimizer):
@@ -174,7 +175,7 @@ def check_optimizer(config: DictConfig, optimizer: Any) -> torch.optim.Optimizer
     return optimizer
 
 
-def check_size(config: DictConfig, model: nn.Module, at_most: int | None) -> None:
+def check_size(config: Recipe, model: nn.Module, at_most: int | None) -> None:
     """Raise Mistake for a model with nothing to train, or with more than `max_parameters`.
 
     And for complex weights, of which norms, rates and checks make no sense here.
@@ -198,7 +199,7 @@ def check_size(config: DictConfig, model: nn.Module, at_most: int | None) -> Non
         raise Mistake(f"model.max_parameters={at_most:,}: this model has {count:,} parameters")
 
 
-def check_activation(config: DictConfig) -> None:
+def check_activation(config: Recipe) -> None:
     """Raise Mistake where the activation does not make a module for each place."""
     made = part(config, "activation")
     where = f"activation._target_={config.activation._target_}"
@@ -221,7 +222,7 @@ def check_module(key: str, option: Mapping[str, Any], made: Any) -> nn.Module:
 
 
 def check_forward(
-    config: DictConfig, model: nn.Module, loss: Loss, x: Tensor, y: Tensor, data: Data, batch: int
+    config: Recipe, model: nn.Module, loss: Loss, x: Tensor, y: Tensor, data: Data, batch: int
 ) -> int:
     """One forward pass and one loss on a few samples: shapes, and logits where logits are due.
 
@@ -250,7 +251,7 @@ def _enough(attempt: Callable[[int], None], few: int, batch: int) -> int:
 
 
 def _try_forward(
-    config: DictConfig, model: nn.Module, loss: Loss, x: Tensor, y: Tensor, data: Data
+    config: Recipe, model: nn.Module, loss: Loss, x: Tensor, y: Tensor, data: Data
 ) -> None:
     name, shape = _name(config, "model"), tuple(x.shape[1:])
     model.eval()
@@ -289,7 +290,7 @@ def _try_forward(
         raise Mistake(f"loss={config.loss._target_}: gives {_given(value)}; {right}")
 
 
-def _passed(config: DictConfig, model: nn.Module, x: Tensor) -> Any:
+def _passed(config: Recipe, model: nn.Module, x: Tensor) -> Any:
     """What a model gives for x, which stays as it is.
 
     A model that changes its input gets a copy from now on: checks, measures and optimizers give
@@ -311,7 +312,7 @@ def _copied(model: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
     return (args[0].clone(),)
 
 
-def _in_activation(config: DictConfig, error: BaseException) -> bool:
+def _in_activation(config: Recipe, error: BaseException) -> bool:
     """Whether the recipe's activation has raised an error, and no layer before it."""
     kind = type(part(config, "activation")())
     owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -328,7 +329,7 @@ def check_reconstruction(loss: Loss, batches: Iterable[Tensor]) -> None:
 
 
 def check_step(
-    config: DictConfig,
+    config: Recipe,
     model: nn.Module,
     objective: Callable[[Tensor, Tensor], Tensor],
     x: Tensor,
@@ -352,7 +353,7 @@ def check_step(
 
 
 def _try_step(
-    config: DictConfig,
+    config: Recipe,
     model: nn.Module,
     objective: Callable[[Tensor, Tensor], Tensor],
     x: Tensor,
@@ -387,7 +388,7 @@ def _try_step(
 
 
 def check_views(
-    config: DictConfig,
+    config: Recipe,
     views: Callable[[Tensor], list[Tensor]],
     preprocessing: nn.Module,
     model: nn.Module,
@@ -486,7 +487,7 @@ def _are_binary(data: Data) -> bool:
     return not data.classes and bool(((y == 0) | (y == 1)).all())
 
 
-def check_run(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
+def check_run(config: Recipe, run: Run, x: Tensor, y: Tensor) -> None:
     """Raise Mistake for what a model cannot measure, and what does not fit the task.
 
     Two averages, an error to aim at, metrics, and a split of one sample.
@@ -497,7 +498,7 @@ def check_run(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
     _check_metrics(config, run, x, y)
 
 
-def _check_alone(config: DictConfig, run: Run) -> None:
+def _check_alone(config: Recipe, run: Run) -> None:
     """Raise Mistake where a split is one sample, and the model answers none without others."""
     measured = {name: split.rows for name, split in run.data.splits.items() if name != "train"}
     for name, rows in (measured | {"val": run.val.rows}).items():
@@ -521,7 +522,7 @@ def _check_averages(run: Run) -> None:
         )
 
 
-def _check_target(config: DictConfig, run: Run) -> None:
+def _check_target(config: Recipe, run: Run) -> None:
     """Raise Mistake for a share where a mean absolute error is due, or a share above 1."""
     target, said = schema.target_error(config.target_error), f"target_error={config.target_error}"
     if target is None:
@@ -533,7 +534,7 @@ def _check_target(config: DictConfig, run: Run) -> None:
         raise Mistake(f"{said}: must be a val/{run.metric.name}, such as 0.5, and no share")
 
 
-def _check_metrics(config: DictConfig, run: Run, x: Tensor, y: Tensor) -> None:
+def _check_metrics(config: Recipe, run: Run, x: Tensor, y: Tensor) -> None:
     """Raise Mistake for what cannot be monitored, and for metrics that don't fit the task.
 
     x, y: some of the training split, x as the model sees it; the metrics are tried on them.
@@ -606,7 +607,7 @@ def _unfit(run: Run, metric: Metric) -> str:
 
 
 @contextmanager
-def _users(config: DictConfig, group: str) -> Iterator[None]:
+def _users(config: Recipe, group: str) -> Iterator[None]:
     """Inside, whatever the user's own class raises is a Mistake that says where."""
     target = str(config[group]._target_)
     try:
@@ -618,7 +619,7 @@ def _users(config: DictConfig, group: str) -> Iterator[None]:
 
 
 @contextmanager
-def _told_of(mixed: bool, config: DictConfig) -> Iterator[None]:
+def _told_of(mixed: bool, config: Recipe) -> Iterator[None]:
     """Inside, a loss that fails on mixed labels is a Mistake that says what has mixed them."""
     try:
         yield
@@ -633,12 +634,12 @@ def _told_of(mixed: bool, config: DictConfig) -> Iterator[None]:
         ) from error
 
 
-def _name(config: DictConfig, group: str) -> str:
+def _name(config: Recipe, group: str) -> str:
     """The function or class that a group's option names, without its module."""
     return str(config[group]._target_).rpartition(".")[2]
 
 
-def _too_few(config: DictConfig, batch: int) -> str:
+def _too_few(config: Recipe, batch: int) -> str:
     """Batch norm without a variance: each channel has one value in a mini-batch."""
     if config.batch_size == batch:
         return f"batch_size={batch}: batch norm needs more than one value of each channel"

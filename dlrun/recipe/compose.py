@@ -411,8 +411,13 @@ def created(values: Mapping[str, Any]) -> DictConfig:
     """What `OmegaConf.create` makes of plain values; what they have in common is made once."""
     found = OmegaConf.create({})
     for key, value in values.items():
-        found.__dict__["_content"][key] = _duplicate(_node(key, value), found)
+        put(found, key, value)
     return found
+
+
+def put(config: DictConfig, key: str, value: Any) -> None:
+    """Set a key to plain values, whatever its type; what several have in common is made once."""
+    config.__dict__["_content"][key] = _duplicate(_node(key, value), config)
 
 
 @once

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 
 from dlrun.errors import Mistake
-from dlrun.recipe import compose, identity
+from dlrun.recipe import compose, identity, view
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.resume import leaves
 from dlrun.recipe.schema import SPLITTING
@@ -52,7 +52,7 @@ def keys(recipe: DictConfig, recorded: DictConfig, apart: Sequence[str]) -> list
     now = compose.copied(recipe)
     for fact, value in recorded.facts.items():
         now.facts[fact] = value
-    plain = [identity.plain(each) for each in (now, recorded)]
+    plain = [view.plain(each) for each in (now, recorded)]
     here, there = (leaves(identity.canonical(each)) for each in plain)
     return sorted(
         key
@@ -127,4 +127,4 @@ def _differ(before: Any, recipe: Any, key: str) -> bool:
 
 def _resolved(recipe: Any, key: str) -> Any:
     """The value of a key, as plain values."""
-    return identity.plain(OmegaConf.select(recipe, key))
+    return view.plain(OmegaConf.select(recipe, key))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun import finding
 from dlrun.format import is_number
-from dlrun.recipe import identity, suggest
+from dlrun.recipe import suggest, view
 from dlrun.recipe.schema import is_list
 from dlrun.shell import shown
 
@@ -54,7 +54,7 @@ def _each(key: str, expect: Any) -> Iterator[str]:
     for name, asked in expect.items():
         if not _is_value(asked):
             right = "write a number, or [number, tolerance] with a tolerance of at least 0"
-            yield f"{key}: {name}={shown(identity.plain(asked))}: {right}"
+            yield f"{key}: {name}={shown(view.plain(asked))}: {right}"
         elif wrong := _misnamed(str(name)):
             yield f"{key}: {name}: {wrong}"
 

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from dlrun import shell
 from dlrun.errors import Mistake
-from dlrun.recipe import identity, mistakes, settle, suggest
+from dlrun.recipe import mistakes, settle, suggest, view
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import ROOT
@@ -37,7 +37,7 @@ def shortened(composer: Composer, words: Sequence[str]) -> list[str]:
     if any(override.is_sweep_override() for override in composer.parse(chosen)):
         raise Mistake(f"{asked[-1]}: each experiment has its own short form; type one alone")
     with mistakes.explained(composer, chosen):
-        short = identity.plain(composer.recipe(chosen).short) or {}
+        short = view.plain(composer.recipe(chosen).short) or {}
     found = shell.words(short.get("words"))
     if not found:
         of = f"{' '.join(chosen)} has none" if chosen else "add one, e.g. +experiment=random_search"
@@ -53,8 +53,8 @@ def expectations(recipe: DictConfig, overrides: Sequence[str]) -> tuple[dict[str
     overrides: as typed. They are the file's own where they change nothing of what is found, or
     are those of its short form.
     """
-    expect = identity.plain(recipe.expect) or {}
-    short = identity.plain(recipe.short) or {}
+    expect = view.plain(recipe.expect) or {}
+    short = view.plain(recipe.short) or {}
     if any(shell.key(word) == "expect" for word in overrides):
         return expect, ""
     # A file that freezes layers is of trained weights, which are typed: each has a run of its own.

@@ -2,16 +2,16 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, Node, OmegaConf
+from omegaconf import DictConfig
 
 from dlrun import duration
 from dlrun.errors import Mistake
 from dlrun.recipe.once import once
 from dlrun.recipe.schema import GROUPS, SEVERAL, as_words
+from dlrun.recipe.view import as_written, filled, plain
 
 NEUTRAL = (
     *("outputs", "name", "device", "threads", "tracking", "resume", "facts", "sweep"),
@@ -42,7 +42,7 @@ def _deciding(recipe: DictConfig) -> dict[str, Any]:
     written = as_written(recipe) | {"facts": _NO_FACTS}  # references to them resolve
     kept = {str(key): each for key, each in written.items() if key not in NEUTRAL}
     try:
-        kept = {key: _filled(each, written) for key, each in kept.items()}
+        kept = {key: filled(each, written) for key, each in kept.items()}
     except (LookupError, RecursionError):
         kept = _resolved_without_facts(recipe)
     for group, _, setting in (key.partition(".") for key in NEUTRAL):
@@ -157,69 +157,18 @@ def _kinds(value: Any) -> Any:
     return "number" if number else value
 
 
-def as_written(node: Any) -> Any:
-    """A config as plain values, with its references as they are written.
-
-    What `OmegaConf.to_container(node, resolve=False)` gives, in a tenth of the time.
-    """
-    return _content(node) if isinstance(node, Node) else node
-
-
-def _content(node: Node) -> Any:
-    value = node._value()
-    if type(value) is dict:
-        return {key: _content(each) for key, each in value.items()}
-    return [_content(each) for each in value] if type(value) is list else value
-
-
 def resolved(recipe: DictConfig, apart: Iterable[str] = ()) -> dict[str, Any]:
     """A recipe as plain values, with all that it refers to, but for some of its keys."""
     written, found = as_written(recipe), dict[Any, Any]()
     for key in written.keys() - set(apart):
         try:
-            found[key] = _filled(written[key], written)
+            found[key] = filled(written[key], written)
         except (LookupError, RecursionError):
             found[key] = plain(recipe[key])
     return {str(key): found[key] for key in written if key in found}
-
-
-def _filled(value: Any, written: Mapping[Any, Any]) -> Any:
-    """A value with what stands where `${a.b}` refers to; OmegaConf takes ten times as long.
-
-    Raises LookupError for whatever only OmegaConf itself understands.
-    """
-    if isinstance(value, dict):
-        return {key: _filled(each, written) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_filled(each, written) for each in value]
-    if not isinstance(value, str) or "${" not in value:
-        return value
-    simple = re.fullmatch(r"\$\{([a-z]\w*(?:\.[a-z]\w*)*)\}", value)
-    if simple is None:
-        raise LookupError(value)
-    there: Any = written
-    for name in simple[1].split("."):
-        if not isinstance(there, dict):
-            raise LookupError(value)
-        there = there[name]
-    if there == MISSING:
-        raise LookupError(value)
-    return _filled(there, written)
 
 
 def short(content: Any) -> str:
     """Sixteen hexadecimal digits that stand for plain values."""
     text = json.dumps(content, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def plain(value: Any) -> Any:
-    """A value of a config as a plain one, with all that it refers to."""
-    if not OmegaConf.is_config(value):
-        return value
-    written = as_written(value)
-    try:
-        refers = "${" in str(written)
-        return _filled(written, as_written(value._get_root())) if refers else written
-    except (LookupError, RecursionError):
-        return OmegaConf.to_container(value, resolve=True)

@@ -28,8 +28,9 @@ from dlrun.errors import (
     refuse,
     told,
 )
-from dlrun.recipe import identity, signature
+from dlrun.recipe import signature, view
 from dlrun.recipe.schema import GROUPS, NEEDED, SEVERAL
+from dlrun.recipe.view import Recipe
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ _SOUND = 1000  # at most, so that a long sweep does not fill the memory
 
 
 def part(
-    config: DictConfig, group: str, lengths: LoopConfig | None = None, apart: tuple[str, ...] = ()
+    config: Recipe, group: str, lengths: LoopConfig | None = None, apart: tuple[str, ...] = ()
 ) -> Any:
     """The object that a group's option describes, or a partial of it where it says so.
 
@@ -88,10 +89,10 @@ def part(
     return made_of(group, {name: value for name, value in values.items() if name not in apart})
 
 
-def several(config: DictConfig, group: str, lengths: LoopConfig | None = None) -> dict[str, Any]:
+def several(config: Recipe, group: str, lengths: LoopConfig | None = None) -> dict[str, Any]:
     """The objects of a group that takes any number of options, by key, in their order."""
     made = {}
-    nodes: dict[str, DictConfig] = dict(config[group] or {})
+    nodes: dict[str, Any] = dict(config[group] or {})
     for name, node in nodes.items():
         key = f"{group}.{name}"
         values = plain(node, key, lengths)
@@ -124,7 +125,7 @@ def problems(
     return found
 
 
-def said(recipe: Mapping[str, Any] | DictConfig, *groups: str) -> str:
+def said(recipe: Mapping[str, Any] | Recipe, *groups: str) -> str:
     """Groups and all that they refer to, as text.
 
     recipe: also as plain values, which are read in a fourth of the time. "" where that is not
@@ -132,7 +133,7 @@ def said(recipe: Mapping[str, Any] | DictConfig, *groups: str) -> str:
     """
     names, said = list(groups), ""
     for name in names:
-        text = repr(identity.as_written(recipe.get(name)))
+        text = repr(view.as_written(recipe.get(name)))
         if any(not target.startswith(_LASTING) for target in re.findall(_TARGET, text)):
             return ""
         for found in re.findall(r"\$\{([^}]*)", text):
@@ -195,19 +196,19 @@ def _called_as(key: str, target: str) -> str:
 
 def _resolved(node: DictConfig, apart: tuple[str, ...]) -> dict[str, Any]:
     """The node as plain values; as written where one refers to what is not known yet."""
-    written = identity.as_written(node)
+    written = view.as_written(node)
     values = {str(name): value for name, value in written.items() if name not in apart}
     for name, value in values.items():
         if "${" in str(value):
             with suppress(OmegaConfBaseException):
-                values[name] = identity.plain(node[name])
+                values[name] = view.plain(node[name])
     return values
 
 
-def plain(node: DictConfig, key: str, lengths: LoopConfig | None) -> dict[str, Any]:
+def plain(node: Recipe, key: str, lengths: LoopConfig | None) -> dict[str, Any]:
     """The node as plain values; durations become steps, or stay to be refused where unknown."""
-    written = identity.as_written(node)
-    values = {str(name): value for name, value in identity.plain(node).items()}
+    written = view.as_written(node)
+    values = {str(name): value for name, value in view.plain(node).items()}
     late = {name: values[name] for name in values if "${facts." in str(written.get(name))}
     if late:
         refuse(signature.problems(values["_target_"], late, key))
@@ -266,7 +267,7 @@ def explained(key: str, values: Mapping[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def users(config: DictConfig, kind: type[DlrunError] = Failure) -> Iterator[None]:
+def users(config: Recipe, kind: type[DlrunError] = Failure) -> Iterator[None]:
     """Inside, an error that comes out of the user's own code names the key that has called it.
 
     kind: what it becomes; other errors stay as they are.
@@ -282,7 +283,7 @@ def users(config: DictConfig, kind: type[DlrunError] = Failure) -> Iterator[None
         raise kind(f"{key}: {told(error)}" if key else told(error)) from error
 
 
-def _caller(config: DictConfig, error: BaseException) -> str:
+def _caller(config: Recipe, error: BaseException) -> str:
     """The key and the target whose function or object has raised an error; "" where none has.
 
     Else those that stand in the same file, where they are the only ones.
@@ -290,7 +291,7 @@ def _caller(config: DictConfig, error: BaseException) -> str:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     found: dict[str, Any] = {}
     for group in GROUPS:
-        node = identity.as_written(config[group]) if config[group] else {}
+        node = view.as_written(config[group]) if config[group] else {}
         for name, option in node.items() if group in SEVERAL else [("", node)]:
             if isinstance(option, Mapping) and not ours(str(option.get("_target_", "dlrun."))):
                 key = signature.where(f"{group}.{name}" if name else group, option["_target_"])

@@ -2,7 +2,6 @@
 
 from fnmatch import fnmatchcase
 
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from dlrun import duration, shell
@@ -15,6 +14,7 @@ from dlrun.model import roles
 from dlrun.model.depth import layers
 from dlrun.recipe import schema
 from dlrun.recipe.suggest import close
+from dlrun.recipe.view import Recipe
 
 HEAD, BACKBONE = "head", "backbone"
 """The last layer and all others, where a model has no parameters of such names."""
@@ -24,7 +24,7 @@ APART = ("unfreeze_at", "lr_of", "layer_decay", "layer_lr")
 """What an optimizer that takes the whole model, and no groups of it, cannot do."""
 
 
-def asked(config: DictConfig) -> bool:
+def asked(config: Recipe) -> bool:
     """Whether a recipe says anything of parameters by their names or depth."""
     return any(config[key] is not None for key in ("freeze", *APART))
 
@@ -73,9 +73,7 @@ class Names:
         raise Mistake(f"{said}: no parameter has the name {pattern!r}; {right}")
 
 
-def frozen(
-    config: DictConfig, model: nn.Module, names: Names, lengths: LoopConfig
-) -> Frozen | None:
+def frozen(config: Recipe, model: nn.Module, names: Names, lengths: LoopConfig) -> Frozen | None:
     """What the recipe freezes; None where it is nothing. Raises Mistake."""
     patterns = schema.as_words(config.freeze)
     if not patterns:
@@ -93,7 +91,7 @@ def frozen(
     return Frozen(model, found, until)
 
 
-def factors(config: DictConfig, names: Names) -> dict[str, float]:
+def factors(config: Recipe, names: Names) -> dict[str, float]:
     """By which the rate of a parameter is multiplied, where it is not 1. Raises Mistake.
 
     Of `lr_of` the last pattern counts that fits. `layer_decay` to the power of the layers between

@@ -10,6 +10,7 @@ from dlrun import duration, shell
 from dlrun.engine.run import LoopConfig, Run
 from dlrun.optimizer import Averaging
 from dlrun.recipe import instantiate, signature
+from dlrun.recipe.view import Recipe
 from dlrun.record import MANUAL
 
 _BEFORE = (
@@ -129,7 +130,7 @@ def _said(config: DictConfig, key: str) -> str:
     return key if isinstance(value, DictConfig) else f"{key}={shell.spelled(value)}"
 
 
-def of_rate(config: DictConfig, lengths: LoopConfig) -> float:
+def of_rate(config: Recipe, lengths: LoopConfig) -> float:
     """By what `scale_lr` multiplies the rates."""
     times: float = lengths.step_samples / config.base_batch_size
     factors = {"none": 1.0, "linear": times, "sqrt": sqrt(times)}

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import record, shell
 from dlrun.errors import Mistake
-from dlrun.recipe import compose, flags, identity, mistakes
+from dlrun.recipe import compose, flags, mistakes, view
 from dlrun.recipe.catalogue import within
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import LOSS_OF_TASK, SEVERAL
@@ -129,7 +129,7 @@ class Previous:
         typed = [shell.key(word) for word in words if word not in self.overrides]
         for key in (f"data.{name}" for name in ("target", "features", "group")):
             now, was = (
-                shell.spelled(identity.plain(OmegaConf.select(one, key)))
+                shell.spelled(view.plain(OmegaConf.select(one, key)))
                 for one in (recipe, self.recipe)
             )
             if key in typed and now != was:

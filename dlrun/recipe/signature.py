@@ -5,8 +5,9 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from math import isfinite
 from typing import Any, Literal, Union
 
@@ -276,8 +277,13 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     while hasattr(function, "func"):  # functools.partial
         function = function.func
     inner = function.__init__ if inspect.isclass(function) else function
+    return _resolved(inner) if isinstance(inner, Hashable) else {}
+
+
+@lru_cache
+def _resolved(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(inner)
+        return typing.get_type_hints(function)
     except Exception:  # a forward reference to a name that exists for type checkers only
         return {}
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import record, shell
 from dlrun.data.fingerprint import hash_rows
 from dlrun.errors import Mistake
-from dlrun.recipe import compose, identity
+from dlrun.recipe import compose, view
 from dlrun.record import trained
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def of(config: DictConfig) -> "Start | None":
     seen = found.info.get("data") or {}  # of which set, and of which rows in each split
     facts |= {"data": {"digest": seen.get("digest"), "splits": seen.get("splits")}}
     theirs = compose.recorded(found.run).get("preprocessing")
-    alike = identity.plain(config.preprocessing) == identity.plain(theirs)
+    alike = view.plain(config.preprocessing) == view.plain(theirs)
     if fitted is None and alike:
         try:
             fitted = (checkpoint.of_trained(found.run / "checkpoints") or {}).get("preprocessing")
@@ -145,7 +145,7 @@ def offer(config: DictConfig, expected: Mapping[str, Any]) -> None:
         return
     asked: dict[str, Any] = {}
     for key, value in expected.items():
-        here = identity.plain(OmegaConf.select(config, key))
+        here = view.plain(OmegaConf.select(config, key))
         there = compose.has(config, key) or key.startswith("preprocessing.")
         fits = not isinstance(value, list) or len(value) == config.facts.shape[0]
         if there and fits and here != value:

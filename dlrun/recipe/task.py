@@ -3,11 +3,11 @@
 from functools import cache
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dlrun import loss as losses
 from dlrun.data import Data
-from dlrun.recipe import signature
+from dlrun.recipe import compose, signature
 from dlrun.recipe.catalogue import load, packaged
 from dlrun.recipe.schema import LOSS_OF_TASK
 
@@ -21,7 +21,7 @@ def settle_loss(config: DictConfig, data: Data) -> str:
     if config.loss.get("_target_") != LOSS_OF_TASK:
         return ""
     kind = "numbers" if _gives_back(config) else _kind(data)
-    OmegaConf.update(config, "loss", _option(losses.USUAL[kind]), merge=False)
+    compose.put(config, "loss", _option(losses.USUAL[kind]))
     return kind
 
 

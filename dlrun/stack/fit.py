@@ -22,6 +22,7 @@ _LENGTHS = (
     *("batch_size", "accumulate", "drop_last", "steps_per_epoch", "validate_every"),
     *("log_every", "checkpoint_every", "watch_every", "evaluation_batch"),
 )
+_VALUES = (bool, int, float, str)  # most of what there is
 Seen = dict[tuple[int, int], tuple[Any, Any]]
 """Pairs that have been compared, by their ids."""
 
@@ -144,11 +145,12 @@ def _inside(function: Any) -> list[Any]:
 
 def _unlike(a: Any, b: Any, seen: Seen, where: str = "") -> str:
     """The first difference between two things beside their weights; "" where there is none."""
-    if a is b or (id(a), id(b)) in seen:
+    if a is b or (type(a) in _VALUES and type(a) is type(b) and a == b):
+        return ""
+    if (id(a), id(b)) in seen:
         return ""
     seen[id(a), id(b)] = a, b  # kept: another thing made meanwhile may not get its id
-    kinds = [f"{type(each).__module__}.{type(each).__qualname__}" for each in (a, b)]
-    if kinds[0] != kinds[1]:
+    if type(a) is not type(b) and _kind(a) != _kind(b):
         names = " and ".join(type(each).__name__ for each in (a, b))
         return f"{where or 'kind'} is {names}"
     if isinstance(a, Tensor):
@@ -177,6 +179,11 @@ def _unlike(a: Any, b: Any, seen: Seen, where: str = "") -> str:
         same = False
     values = f"{_said(a)} and {_said(b)}"
     return "" if same else f"{where} is {values}" if where else values
+
+
+def _kind(value: Any) -> str:
+    """The class of a value by its name: one of the user's may have been made twice."""
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _within(where: str, name: str) -> str:

@@ -19,7 +19,7 @@ from dlrun.engine.interrupt import raised
 from dlrun.errors import Failure, Interrupted, Mistake, refuse
 from dlrun.job import factory
 from dlrun.job.session import Checked, Session
-from dlrun.recipe import compose, identity, mistakes
+from dlrun.recipe import compose, identity, mistakes, view
 from dlrun.recipe.schema import AUTO, OFF
 from dlrun.record.sweep import ENDED, NOTHING, SWEEP, WITHOUT, Point, RunResult
 from dlrun.sweep import claims, samplers, summary
@@ -579,7 +579,7 @@ class Driver:
         typed = {word: shell.key(word) for word in self.plan.words if shell.key(word) in _LOOKS}
         some = self.earlier[:1] + self.earlier[-1:]  # to read all takes long
         for word, key in typed.items():
-            now = identity.by_value(identity.plain(self.plan.base[key]))
+            now = identity.by_value(view.plain(self.plan.base[key]))
             if any(_recorded(run, key, now) != now for run in some):
                 line = f"{word}: leaves the runs that are done already as they were recorded"
                 screen.say(self.console, line)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import shell
 from dlrun.errors import Mistake, refuse
-from dlrun.recipe import compose, identity, mistakes
+from dlrun.recipe import compose, identity, mistakes, view
 from dlrun.recipe.compose import Composer, Override
 from dlrun.recipe.identity import NEUTRAL
 from dlrun.recipe.schema import stack_of
@@ -24,7 +24,7 @@ from dlrun.record.sweep import SEED, Point, Sweep
 from dlrun.sweep import ablation, samplers, space
 from dlrun.sweep.recipes import Composed, Recipes
 from dlrun.sweep.space import Space, Values
-from dlrun.tracking import credentials
+from dlrun.tracking import credentials, imports
 
 PRUNERS = ("none", "median", "halving", "hyperband")
 EXPORTS = ("best", "all", "none")
@@ -93,13 +93,13 @@ class Plan:
         search = {
             "recipe": identity.digest(self.base),
             "dimensions": [replace(one, typed=(), prefix="") for one in self.space.dimensions],
-            "sampler": identity.plain(self.settings.sampler),
+            "sampler": view.plain(self.settings.sampler),
             "seed": self.settings.seed if self.settings.sampler else None,
             "pruner": self.settings.pruner,
             "objective": self.settings.objective,
         }
         if self.settings.pruner != "none":
-            search["pruning"] = identity.plain(self.settings.pruning)
+            search["pruning"] = view.plain(self.settings.pruning)
         if self.space.points:
             search["points"] = [self.recipe(values).digest for values in self.space.grid()]
         return identity.short(search)[:10]
@@ -161,7 +161,8 @@ class Plan:
 
         goes_on: whether another stage follows, around the best points.
         """
-        from dlrun.recipe import build
+        with imports.quick():
+            from dlrun.recipe import build
 
         apart = [d for d in self.space.dimensions if d.key == SEED and d.zip is None]
         seeds = [seed for d in apart for seed in d.choices]
@@ -228,7 +229,7 @@ class Plan:
             sampler=self.sampler,
             started=started if isinstance(started, str) else now,
             cwd=os.getcwd(),
-            settings=identity.plain(self.settings),
+            settings=view.plain(self.settings),
         )
 
     def _samples(self) -> Iterator[Composed]:

@@ -17,9 +17,9 @@ from dlrun.data import blame
 from dlrun.data.tables.file import FORMS
 from dlrun.errors import Mistake
 from dlrun.recipe import build
-from dlrun.recipe.identity import plain
 from dlrun.recipe.resume import placed
 from dlrun.recipe.schema import SPLITTING
+from dlrun.recipe.view import plain
 from dlrun.verb.opened import Opened
 
 if TYPE_CHECKING:

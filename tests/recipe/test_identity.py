@@ -8,29 +8,8 @@ from omegaconf.errors import OmegaConfBaseException
 from dlrun.job import recording
 from dlrun.recipe import compose, identity, once
 
-WORDS = (
-    (),
-    ("model=resnet", "augmentation=[crop,flip]", "regularization=[dropout,l2]"),
-    ("model=autoencoder", "optimizer=adam", "+model.notes={1: a, b: [1.0, 1, true, null]}"),
-    ("model=mlp", "activation=prelu", "batch_size=full", "+optimizer.twice=${.lr}"),
-    ("seed=7", "+model.from_seed=${seed}", "name='run ${seed}'", "+model.home=${oc.env:HOME}"),
-    ("+model.text='ä: \"b\" # no comment'", "+model.number=1e-3", "+model.yes='yes'"),
-)
 
-
-@pytest.fixture(params=WORDS, ids=lambda words: " ".join(words)[:30] or "default")
-def recipe(request, compose_recipe):
-    """Recipes with references of all kinds, the facts known."""
-    found = compose_recipe(*request.param)
-    found.facts.shape, found.facts.outputs = [1, 8, 8], 10
-    return found
-
-
-def test_plain_values_are_those_of_omegaconf(recipe):
-    assert repr(identity.as_written(recipe)) == repr(OmegaConf.to_container(recipe))
-    assert identity.as_written(recipe.model) == OmegaConf.to_container(recipe.model)
-    for part in (recipe.model, recipe.optimizer, recipe.schedule, recipe.initializer):
-        assert repr(identity.plain(part)) == repr(OmegaConf.to_container(part, resolve=True))
+def test_a_recipe_is_resolved_as_omegaconf_does(recipe):
     assert identity.resolved(recipe) == OmegaConf.to_container(recipe, resolve=True)
     assert list(identity.resolved(recipe)) == list(recipe)
     kept = identity.resolved(recipe, ("seed", "model"))

@@ -15,7 +15,7 @@ from dlrun.engine.preflight import preflight
 from dlrun.errors import Failure, Mistake
 from dlrun.metric import metric
 from dlrun.model.mlp import mlp
-from dlrun.recipe import build, identity
+from dlrun.recipe import build, view
 from dlrun.recipe.instantiate import problems, users
 
 
@@ -277,7 +277,7 @@ def test_a_function_that_is_to_be_called_later_is_partial(compose_recipe, option
     group, _, target = option.partition("._target_=")
     recipe = compose_recipe()
     OmegaConf.update(recipe, group, {"_target_": target}, merge=False, force_add=True)
-    (problem,) = problems(recipe, identity.as_written(recipe), group.partition(".")[0])
+    (problem,) = problems(recipe, view.as_written(recipe), group.partition(".")[0])
     assert said in problem
 
 
