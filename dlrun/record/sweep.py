@@ -23,6 +23,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -226,7 +227,7 @@ class Point:
         """The hash of the recipe: that of its first run knows the loss which loss=auto took."""
         return self.runs[0].hash if self.runs else self.hash
 
-    @property
+    @cached_property
     def scored(self) -> list[RunResult]:
         """The runs that have a finite value."""
         usable = [run for run in self.runs if run.status in (FINISHED, PRUNED)]
@@ -349,7 +350,7 @@ class Sweep:
         """The same in Optuna's words."""
         return "maximize" if self.maximize else "minimize"
 
-    @property
+    @cached_property
     def ranked(self) -> list[Point]:
         """The finished points, the best first; equal ones by val/loss, then by their trials.
 
@@ -548,15 +549,19 @@ def _fits(entry: Any, kind: type) -> bool:
     """Whether an entry has all that it needs, of the right types."""
     if not isinstance(entry, dict) or entry.get("status") not in _WORST_FIRST:
         return False
-    needed = {
+    typed = all(isinstance(value, _TYPES[key]) for key, value in entry.items() if key in _TYPES)
+    whole = _needed(kind) <= entry.keys()
+    return whole and typed and min(entry.get("trial", 0), entry.get("seed", 0)) >= 0
+
+
+@cache
+def _needed(kind: type) -> set[str]:
+    """What every entry of a class has."""
+    return {
         each.name
         for each in fields(kind)
         if each.default is MISSING and each.default_factory is MISSING
     }
-    typed = all(isinstance(value, _TYPES[key]) for key, value in entry.items() if key in _TYPES)
-    return (
-        needed <= entry.keys() and typed and min(entry.get("trial", 0), entry.get("seed", 0)) >= 0
-    )
 
 
 def _of(entry: Mapping[str, Any], kind: type) -> dict[str, Any]:
