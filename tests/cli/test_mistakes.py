@@ -447,7 +447,7 @@ BUILDING = [
     ),
     ("+metric.loss._target_=dlrun.metric.mae +metric.loss._partial_=true", "metric.loss", "alwa"),
     ("watch=layer", "watch=layer", "did you mean layers?"),
-    ("watch=[layers,sharpnes]", "watch=['layers', 'sharpnes']", "did you mean sharpness?"),
+    ("watch=[layers,sharpnes]", "watch=[layers,sharpnes]", "did you mean sharpness?"),
     ("watch=gradients", "watch=gradients", "did you mean layers?"),
     ("watch=true", "watch=true", "must be layers, sharpness, [layers,sharpness] or null"),
     ("watch=none", "watch=none", "did you mean null?"),
