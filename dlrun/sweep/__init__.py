@@ -9,6 +9,7 @@ How a point travels, and the module of each stop:
     samplers.py   Optuna's samplers, their settings checked
     search.py     proposes the values of the next point, and a pruner that may stop its run
     recipes.py    values become a recipe, known by its hash
+    objective.py  some are built, which says what all are judged by
     driver.py     asks the search for points, turns each into tasks, one for each seed
     runs.py       a run on disk with the same recipe is taken over, or resumed
     launchers.py  tasks are trained here, or where a launcher of Hydra starts jobs

@@ -8,34 +8,29 @@ import logging
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlrun import format, metric, record, shell
 from dlrun.console import screen
 from dlrun.console.outcome import report
 from dlrun.engine.interrupt import raised
-from dlrun.errors import Failure, Interrupted, Mistake, refuse
+from dlrun.errors import Failure, Interrupted, Mistake
 from dlrun.job import factory
 from dlrun.job.session import Checked, Session
 from dlrun.recipe import compose, identity, mistakes, view
 from dlrun.recipe.schema import AUTO, OFF
-from dlrun.record.sweep import ENDED, NOTHING, SWEEP, WITHOUT, Point, RunResult
-from dlrun.sweep import claims, samplers, summary
+from dlrun.record.sweep import ENDED, SWEEP, Point, RunResult
+from dlrun.sweep import claims, objective, samplers, summary
 from dlrun.sweep.launchers import Jobs, Watch
 from dlrun.sweep.ledger import Ledger, alone, repaired
 from dlrun.sweep.plan import OBJECTIVES, Plan
 from dlrun.sweep.runs import Runs, ended, outcome, replay, resumable, wait_for
 from dlrun.sweep.search import Search
 from dlrun.sweep.space import Values
-from dlrun.sweep.task import Task, judged, objective_of, perform, stride, trains
+from dlrun.sweep.task import Task, judged, perform, stride, trains
 from dlrun.tracking import cursor
 
-if TYPE_CHECKING:
-    from dlrun.recipe.values import Trial
-
-_BUILD = 20  # points that are built until one can be
 _STACKED = 256  # points that are looked at at once for those that can train together
 _log = logging.getLogger("dlrun")
 _LOOKS = ("preflight", "target_error", "watch", "watch_every")
@@ -189,10 +184,13 @@ class Driver:
     def _prepare(self) -> None:
         """Bring the search and the ledger to where the last command left them."""
         before = record.read_json(self.directory / SWEEP)
-        objective, known = before.get("objective"), metric.known(before.get("metrics"))
-        if isinstance(objective, str) and objective.rpartition("/")[2] in known:
-            self.objective, self.metrics = objective, before.get("metrics", {})
-            self._keep([name for one in before["dimensions"] for name in one["choices"]])
+        name, known = before.get("objective"), metric.known(before.get("metrics"))
+        if isinstance(name, str) and name.rpartition("/")[2] in known:
+            self.objective, self.metrics = name, before.get("metrics", {})
+            if self.plan.space.points:  # as many of an ablation as could be built then
+                names = [name for one in before["dimensions"] for name in one["choices"]]
+                self.plan = self.plan.only(names)
+                self.total = self.plan.total()
         else:
             if self.jobs.local:  # gets ready while torch is imported
                 self.session.prepare(self.plan.base)
@@ -209,96 +207,14 @@ class Driver:
         self._recall(repaired(self.directory, self.plan.holds))
         self._miss()
 
-    def find_objective(self) -> tuple[str, dict[str, Any]]:
-        """Check all values, then build points until one can be built: it knows what it monitors.
+    def find_objective(self) -> tuple[str, Mapping[str, Any]]:
+        """What the points are judged by, and what a run says of its metrics. Raises Mistake.
 
-        And what its metrics are. If one can, others whose options do not fit together fail on
-        their own later; a setting that can be in none of them is refused. Raises Mistake.
+        Leaves out the points of an ablation that can't be built.
         """
-        self.plan.check_gaps()
-        self.plan.check_values()
-        wrong, found = list[tuple[Any, Mistake]](), list[tuple[str, dict[str, Any]]]()
-        for values in islice(self.proposals(), _BUILD):
-            if found and not self.plan.space.points:
-                break
-            try:
-                found.append(self._built(values, found[0][0] if found else ""))
-            except Mistake as error:
-                wrong.append((values.get(WITHOUT), error))
-        if not found or NOTHING in dict(wrong):
-            raise wrong[0][1] if wrong else Mistake("there is no point to train")
-        if self.plan.space.points:
-            for name, mistake in wrong:
-                line = shell.clean(f"{WITHOUT}={name}: left out: {mistake}")
-                screen.say(self.console, line)
-            self._keep([name for name in self.plan.space.points if name not in dict(wrong)])
-        return found[0]
-
-    def _built(self, values: Values, before: str) -> tuple[str, dict[str, Any]]:
-        """What a point is judged by, and what it says of its metrics; built, and not trained.
-
-        before: what the whole recipe of an ablation is judged by.
-        """
-        from dlrun.recipe import build, checks
-        from dlrun.recipe.values import Trial
-
-        recipe = compose.copied(self.plan.recipe(values).recipe)
-        objective = str(self.settings.objective or before)
-        if objective.endswith("/loss") and values.get(WITHOUT) == "loss":
-            raise Mistake(
-                f"{objective} of two losses cannot be compared; see whether another metric can, "
-                "with sweep.objective"
-            )
-        with mistakes.resolved():
-            run = build.build(recipe, self.session.data(recipe))
-        if not self._monitor:  # the first that can be built
-            self._refuse_values(Trial(run, recipe))
-        objective, self._monitor = objective or run.monitor, run.monitor
-        if objective.endswith("/loss") and self.plan.space.of_losses:
-            objective = self._comparable(objective, run.metric.name)
-        checks.check_recorded("sweep.objective", objective, run)
-        own = objective_of(recipe, objective)
-        self._monitor = self._monitor if own == objective else ""  # which is of its runs
-        return own, run.facts()["metrics"]
-
-    def _refuse_values(self, trial: "Trial") -> None:
-        """Raise Mistake for a value of a setting that every recipe with it refuses for it."""
-        space = self.plan.space
-        if space.points or not any("." in one.key for one in space.dimensions):
-            return  # an ablation changes whole options, and other settings are checked before
-        met: dict[tuple[str, str], list[str]] = {}
-        listed = {
-            str({key: value for key, value in each.items() if key != "seed"}): each
-            for each in self.plan.listed()
-        }
-        for values in listed.values():
-            said = trial.refusal(compose.copied(self.plan.recipe(values).recipe))
-            for key, value in values.items():
-                met.setdefault((key, str(value)), []).append(said)
-        refuse(
-            each[0]
-            for (key, _), each in met.items()
-            if "." in key and all(said.startswith(f"{key}=") for said in each)
-        )
-
-    def _comparable(self, objective: str, name: str) -> str:
-        """What points of different losses are judged by in place of the loss: the metric `name`.
-
-        Raises Mistake where the loss was asked for.
-        """
-        other = f"{objective.partition('/')[0]}/{name}"
-        why = "of different losses cannot be compared"
-        if self.settings.objective:
-            raise Mistake(f"sweep.objective={objective}: {why}; use sweep.objective={other}")
-        line = f"sweep.objective={other}, as {objective} {why}"
-        screen.say(self.console, line)
-        return other
-
-    def _keep(self, names: Sequence[str]) -> None:
-        """Leave out the points of an ablation that are not among these."""
-        if self.plan.space.points:
-            self.plan = self.plan.only(names)
-            self.total = self.plan.total()
+        found = objective.find(self.plan, self.proposals(), self.session, self.console)
+        self.plan, self.total, self._monitor = found.plan, found.plan.total(), found.monitor
+        return found.name, found.metrics
 
     def _recall(self, lines: Sequence[Point]) -> None:
         """Repeat to the search what the ledger says, in the same order."""
@@ -359,10 +275,10 @@ class Driver:
 
     def _search(self, storage: Path | None) -> Search:
         pruner, make_sampler = samplers.pruner(self.settings), samplers.sampler(self.settings)
-        objective = self.objective or OBJECTIVES[0]  # any will do where nothing is told
-        maximize = metric.metric_of(objective, metric.known(self.metrics)).higher_is_better
-        space, name = self.plan.space, self.plan.id
-        return Search(space, make_sampler, pruner, objective, name, storage, maximize)
+        name = self.objective or OBJECTIVES[0]  # any will do where nothing is told
+        maximize = metric.metric_of(name, metric.known(self.metrics)).higher_is_better
+        space, id = self.plan.space, self.plan.id
+        return Search(space, make_sampler, pruner, name, id, storage, maximize)
 
     def _clear(self) -> None:
         """Take away what the processes of one command tell each other."""
