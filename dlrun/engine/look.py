@@ -37,11 +37,9 @@ def untouched(run: Run) -> Iterator[None]:
     """Inside, a run may go forward and backward; afterwards it is as it was."""
     modules = [*run.model.modules()]
     known = all(_is_known(part) for part in (run.objective.function, *_code(modules)))
-    kept = [checkpoint.random_kept(run.generator, torch_alone=known)]
     # No state_dict: it lacks some buffers, and what a module of the user keeps beside tensors.
+    kept = [checkpoint.random_kept(run.generator, torch_alone=known), _held(modules)]
     for module in modules:
-        own = (module._parameters, module._buffers)
-        kept += [_held(tensors) for tensors in own if tensors]
         if not (known and type(module).__module__.startswith("torch.")):
             kept.append(_remembered(module))
     modes = [(module, module.training) for module in modules]
@@ -68,19 +66,24 @@ def _is_known(part: Any) -> bool:
     return (getattr(part, "__module__", None) or "").partition(".")[0] in ("torch", "dlrun")
 
 
-def _held(tensors: dict[str, Any]) -> Callable[[], None]:
-    """What gives a module its parameters or buffers again, their values and their gradients."""
+@torch.no_grad()
+def _held(modules: Iterable[nn.Module]) -> Callable[[], None]:
+    """What gives modules their parameters and buffers again, their values and their gradients."""
+    holders: list[dict[str, Any]] = []
+    for module in modules:
+        holders += (module._parameters, module._buffers)
     before = [
-        (name, tensor, tensor.detach().clone(), tensor.grad if tensor.is_leaf else None)
+        (tensors, name, tensor, tensor.clone(), tensor.grad if tensor.is_leaf else None)
+        for tensors in holders
         for name, tensor in tensors.items()
         if tensor is not None
     ]
 
     def put_back() -> None:
-        for name, tensor, value, gradient in before:
+        for tensors, name, tensor, value, gradient in before:
             tensors[name] = tensor
             if not overlaps(tensor):
-                tensor.detach().copy_(value)
+                tensor.copy_(value)
             if tensor.is_leaf:
                 tensor.grad = gradient
 

@@ -112,8 +112,8 @@ def _attributes(part: Any) -> dict[str, Any]:
 
 def overlaps(tensor: Tensor) -> bool:
     """Whether several places are one number, as `expand` gives: torch writes to none such."""
-    strided = tensor.layout is torch.strided
-    return strided and any(
+    scattered = tensor.layout is torch.strided and not tensor.is_contiguous()
+    return scattered and any(
         many > 1 and step == 0 for many, step in zip(tensor.shape, tensor.stride(), strict=True)
     )
 
