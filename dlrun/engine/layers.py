@@ -1,7 +1,7 @@
 """Statistics of every layer for one mini-batch: what comes out of it, what gradient comes back."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.engine import signal
-from dlrun.engine.count import parameters
 from dlrun.engine.look import Seen, untouched
 from dlrun.engine.run import Run
 from dlrun.model import roles
@@ -75,13 +74,14 @@ class Layer:
 class Parts:
     """What of a model is looked at; it holds as long as the model has the same modules.
 
-    looked: the modules with weights of their own and those without parts, by name, `model` at the
-    root. weights: the trained weights of each layer, no biases, no norms.
+    modules: all. looked: those with weights of their own and those without parts, by name, `model`
+    at the root. weights: the trained weights of each layer, no biases, no norms.
     """
 
     def __init__(self, model: nn.Module, passing: bool = False) -> None:
         """passing: with those that learn nothing and bend nothing."""
-        self._modules, self._trained = [*model.modules()], parameters(model)
+        self.modules = [*model.modules()]
+        self._trained = _trained(self.modules)
         self.weights = weights(model)
         named = {
             module: name or "model"
@@ -97,7 +97,7 @@ class Parts:
 
     def changed(self, model: nn.Module) -> bool:
         """Whether the model has other modules, or trains other parameters."""
-        return [*model.modules()] != self._modules or parameters(model) != self._trained
+        return [*model.modules()] != self.modules or _trained(self.modules) != self._trained
 
 
 def layers(run: Run, seen: Seen | None = None, parts: Parts | None = None) -> list[Layer]:
@@ -108,17 +108,29 @@ def layers(run: Run, seen: Seen | None = None, parts: Parts | None = None) -> li
     """
     with untouched(run), torch.enable_grad():
         seen = seen or Seen(run)
-        if not all(module.training for module in run.model.modules()):
+        parts = parts or Parts(run.model, passing=True)
+        if not all(module.training for module in parts.modules):
             run.model.train()
-        for weight in run.model.parameters():
+        for weight in _parameters(parts.modules):
             weight.grad = None
-        met = _Pass(parts or Parts(run.model, passing=True))
+        met = _Pass(parts)
         with met.hooked():
             outputs = run.model(seen.x)
             met.add_functions(outputs)
             run.objective(outputs, seen.y).backward()
         met.add_weights()
         return met.read(len(seen.x))
+
+
+def _parameters(modules: list[nn.Module]) -> list[nn.Parameter]:
+    """Those that modules hold themselves; those of their parts are left out."""
+    found = [each for module in modules for each in module._parameters.values()]
+    return [each for each in found if each is not None]
+
+
+def _trained(modules: list[nn.Module]) -> int:
+    """How many numbers are trained."""
+    return sum([each.numel() for each in _parameters(modules) if each.requires_grad])
 
 
 def acts(module: nn.Module) -> bool:
@@ -143,29 +155,28 @@ class _Call:
     """What is known of `size` numbers, on the device: sums and counts, each in few operations.
 
     mean, gradient_mean. deviation, gradient_deviation: the norms of what is left without it.
-    nonzero: how many are. largest: of each rectified unit. saturated: the share. signs: of each
+    nonzero: how many are; active: of each rectified unit. saturated: the share. signs: of each
     unit the sum, signed: how many of its numbers have one.
     """
 
     size: int
     known: dict[str, Tensor] = field(default_factory=dict)
 
-    def statistics(self, known: dict[str, list[float]]) -> dict[str, float]:
+    def statistics(self, known: dict[str, Any]) -> Iterator[tuple[str, float]]:
         """Those of `STATISTICS` that it has, from what is known, read out of the device."""
-        found = {}
         for of in ("", "gradient_"):
             if f"{of}mean" in known:
-                [found[f"{of}mean"]] = known[f"{of}mean"]
-                found[f"{of}std"] = known[f"{of}deviation"][0] / math.sqrt(self.size)
+                yield f"{of}mean", known[f"{of}mean"]
+                yield f"{of}std", known[f"{of}deviation"] / math.sqrt(self.size)
         if "nonzero" in known:
-            found["zeros"] = 1 - known["nonzero"][0] / self.size
-        if "largest" in known:
-            found["dead"] = known["largest"].count(0) / len(known["largest"])
+            yield "zeros", 1 - known["nonzero"] / self.size
+        if "active" in known:
+            yield "zeros", 1 - sum(known["active"]) / self.size
+            yield "dead", known["active"].count(0) / len(known["active"])
         if "saturated" in known:
-            [found["saturated"]] = known["saturated"]
+            yield "saturated", known["saturated"]
         if "signs" in known:
-            found["same_sign"] = signal.same_sign(known["signs"], known["signed"][0])
-        return found
+            yield "same_sign", signal.same_sign(known["signs"], known["signed"])
 
 
 @dataclass
@@ -232,16 +243,21 @@ class _Pass:
     def read(self, samples: int) -> list[Layer]:
         """What has been met, read out of the device at once."""
         calls = [call for met in self._met.values() for call in met.calls]
-        numbers = iter(_read([value for call in calls for value in call.known.values()]))
+        numbers = read([value for call in calls for value in call.known.values()])
         found = []
         for met in self._met.values():
-            read = [(call, {key: next(numbers) for key in call.known}) for call in met.calls]
-            values = _means([call.statistics(known) for call, known in read])
-            for key in values.keys() & {"gradient_mean", "gradient_std"}:
-                values[key] *= samples  # the loss is the mean over them
+            of_calls: dict[str, list[float]] = {}
+            for call in met.calls:
+                known = {key: next(numbers) for key in call.known}
+                for key, value in call.statistics(known):
+                    if math.isfinite(value):
+                        of_calls.setdefault(key, []).append(value)
+            means = {key: sum(values) / len(values) for key, values in of_calls.items()}
+            for key in means.keys() & {"gradient_mean", "gradient_std"}:
+                means[key] *= samples  # the loss is the mean over them
             distinct = met.distinct if met.rows else None
             layer = (met.name, met.kind, met.units, met.acts, met.rows, distinct)
-            found.append(Layer(*layer, *map(values.get, STATISTICS)))
+            found.append(Layer(*layer, *map(means.get, STATISTICS)))
         return found
 
     def _meet(self, module: nn.Module, args: Any, out: Any) -> None:
@@ -273,9 +289,10 @@ class _Pass:
 def _called(values: Tensor, axis: int, kind: str) -> _Call:
     """What is known of a call of a layer; kind: what autograd calls its function."""
     known = _moments(values)
-    known["nonzero"] = values.count_nonzero()
     if kind in signal.RECTIFIES:
-        known["largest"] = signal.largest(values, min(axis, values.dim() - 1))
+        known["active"] = signal.nonzero(values, min(axis, values.dim() - 1))
+    else:
+        known["nonzero"] = values.bool().count_nonzero()  # of numbers it takes ten times as long
     if kind in signal.SATURATES:
         known["saturated"] = signal.saturated(values, kind)
     return _Call(values.numel(), known)
@@ -284,25 +301,16 @@ def _called(values: Tensor, axis: int, kind: str) -> _Call:
 def _moments(values: Tensor, of: str = "") -> dict[str, Tensor]:
     """The mean, and the norm of what is left without it."""
     mean = values.mean()
-    return {f"{of}mean": mean, f"{of}deviation": torch.linalg.vector_norm(values - mean)}
+    return {f"{of}mean": mean, f"{of}deviation": torch.dist(values, mean)}
 
 
-def _read(tensors: list[Tensor]) -> Iterator[list[float]]:
-    """The numbers of each of some tensors; one copy brings those of a GPU."""
-    flat = [each.reshape(-1) for each in tensors]
-    if flat and not flat[0].is_cpu:
-        flat = list(torch.cat([each.float() for each in flat]).cpu().split([*map(len, flat)]))
-    return (each.tolist() for each in flat)
-
-
-def _means(calls: list[dict[str, float]]) -> dict[str, float]:
-    """Of each statistic the mean over the calls that have it, as a finite number."""
-    found: dict[str, list[float]] = {}
-    for call in calls:
-        for key, value in call.items():
-            if math.isfinite(value):
-                found.setdefault(key, []).append(value)
-    return {key: sum(values) / len(values) for key, values in found.items()}
+def read(tensors: Sequence[Tensor]) -> Iterator[Any]:
+    """The number or the list of numbers of each of some tensors; one copy brings those of a GPU."""
+    if tensors and not tensors[0].is_cpu:
+        flat = torch.cat([each.reshape(-1).float() for each in tensors]).cpu()
+        parts = flat.split([each.numel() for each in tensors])
+        tensors = [part.view(each.shape) for part, each in zip(parts, tensors, strict=True)]
+    return (each.tolist() for each in tensors)
 
 
 def _tensor(out: Any) -> Tensor | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 SATURATES = {"TanhBackward0": (-1.0, 1.0), "SigmoidBackward0": (0.0, 1.0)}
 """Functions that autograd keeps the result of, and their flat ends."""
 RECTIFIES = ("ReluBackward0", "HardtanhBackward0", "ThresholdBackward0")
+_BENDS = {*SATURATES, *RECTIFIES}
 FLAT = 0.01
 """How near to an end, as a share of the range, a value counts as saturated."""
 
@@ -32,7 +33,7 @@ class Activations:
     @property
     def dead(self) -> float:
         """The share of rectified units that are zero for every sample, at every place."""
-        return float((largest(self.values) == 0).float().mean()) if self.kind in RECTIFIES else 0.0
+        return float((nonzero(self.values) == 0).float().mean()) if self.kind in RECTIFIES else 0.0
 
     @property
     def saturated(self) -> float:
@@ -40,11 +41,10 @@ class Activations:
         return float(saturated(self.values, self.kind)) if self.kind in SATURATES else 0.0
 
 
-def largest(values: Tensor, axis: int = 1) -> Tensor:
-    """(units,) The largest size of each unit's values; axis: of the units."""
+def nonzero(values: Tensor, axis: int = 1) -> Tensor:
+    """(units,) How many values of each unit are not zero; axis: of the units."""
     others = [each for each in range(values.dim()) if each != axis % values.dim()]
-    found: Tensor = values.abs().amax(others)
-    return found
+    return values.bool().sum(others, keepdim=not others)
 
 
 def saturated(values: Tensor, kind: str) -> Tensor:
@@ -57,7 +57,7 @@ def saturated(values: Tensor, kind: str) -> Tensor:
 def signs(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Of the gradients of each unit's weights (units, ...) the sum of signs; how many have one."""
     found = gradient.flatten(1).sign()
-    return found.sum(1), found.count_nonzero()
+    return found.sum(1), found.abs().sum()
 
 
 def same_sign(sums: Iterable[float], signed: float) -> float:
@@ -90,7 +90,7 @@ def activations(outputs: Tensor) -> list[Activations]:
 def nonlinearities(outputs: Tensor) -> Iterator[tuple[Any, Tensor]]:
     """The functions behind outputs that saturate or rectify, and what they gave; the last first."""
     for node in behind(outputs.grad_fn):
-        if node.name() in SATURATES or node.name() in RECTIFIES:
+        if node.name() in _BENDS:
             kept = getattr(node, "_saved_result", None)
             if isinstance(kept, Tensor) and kept.dim() > 1:
                 yield node, kept.detach()
@@ -99,9 +99,9 @@ def nonlinearities(outputs: Tensor) -> Iterator[tuple[Any, Tensor]]:
 def distinct(weight: Tensor, gradient: Tensor | None = None) -> int:
     """How many units of a layer differ, by their weights (units, ...) and gradients."""
     rows = weight.detach().flatten(1)
-    first = rows[:, 0]
-    if len(set(first.tolist())) == len(first):  # much faster than to compare whole rows
-        return len(rows)
+    first = rows.select(1, 0).tolist()
+    if len(set(first)) == len(first):  # much faster than to compare whole rows
+        return len(first)
     if gradient is not None:
         rows = torch.cat((rows, gradient.flatten(1)), 1)
     return len(rows.unique(dim=0))

@@ -6,12 +6,13 @@ leaves everything as it was. Nothing of it needs to survive a kill.
 
 import logging
 from copy import copy
+from itertools import islice
 from math import hypot, inf, isfinite
 
 import torch
 from torch import Tensor
 
-from dlrun.engine.layers import Parts, layers
+from dlrun.engine.layers import Parts, layers, read
 from dlrun.engine.look import Seen, untouched
 from dlrun.engine.run import Run
 from dlrun.engine.sharpness import sharpness
@@ -30,8 +31,9 @@ class Watch:
         self._run = run
         self._asked = set(run.watch)
         self._seen: Seen | None = None
+        self._some: Seen | None = None  # of them those that the layers see
         self._parts: Parts | None = None
-        self._before: dict[str, list[Tensor]] = {}
+        self._before: list[Tensor] = []
         lengths = run.lengths
         between = lengths.watch_every * lengths.step_samples
         self._samples = max(_LEAST, int(_SHARE * between))  # of those that are seen
@@ -42,8 +44,8 @@ class Watch:
             return
         if self._parts is None or self._parts.changed(self._run.model):
             self._parts = Parts(self._run.model)
-        kept = self._parts.weights.items()
-        self._before = {name: [each.detach().clone() for each in own] for name, own in kept}
+        kept = self._parts.weights.values()
+        self._before = [each.detach().clone() for own in kept for each in own]
 
     def look(self) -> dict[str, float]:
         """What there is to record after that step: `layer/<name>/<statistic>`, `sharpness`.
@@ -51,38 +53,43 @@ class Watch:
         `update` is the norm of the step over that of the layer's weights; `sharpness/bound` is as
         `bound` gives it. Values that are not finite are left out.
         """
-        if self._seen is None:
+        if self._seen is None or self._some is None:
             with untouched(self._run):
                 self._seen = Seen(self._run)
+            self._some = copy(self._seen)
+            self._some.x = self._seen.x[: self._samples]
+            self._some.y = self._seen.y[: self._samples]
         found: dict[str, float] = {}
         if self._parts is not None:
-            found |= self._layers(self._seen, self._parts)
+            found |= self._layers(self._some, self._parts)
         if "sharpness" in self._asked:
             found |= self._sharpness(self._seen)
         return {name: value for name, value in found.items() if isfinite(value)}
 
     def _layers(self, seen: Seen, parts: Parts) -> dict[str, float]:
-        updates, some = self._updates(parts), copy(seen)
-        some.x, some.y = seen.x[: self._samples], seen.y[: self._samples]
-        return {
-            f"layer/{layer.name}/{name}": value
-            for layer in layers(self._run, some, parts)
-            for name, value in (layer.statistics() | updates.get(layer.name, {})).items()
-        }
+        updates = self._updates(parts)
+        found: dict[str, float] = {}
+        for layer in layers(self._run, seen, parts):
+            known = layer.statistics()
+            if layer.name in updates:
+                known["update"] = updates[layer.name]
+            found |= {f"layer/{layer.name}/{name}": value for name, value in known.items()}
+        return found
 
-    def _updates(self, parts: Parts) -> dict[str, dict[str, float]]:
+    def _updates(self, parts: Parts) -> dict[str, float]:
         """Of each layer the norm of the step over that of the weights before it."""
-        old = [each for kept in self._before.values() for each in kept]
-        now = [each.detach() for name in self._before for each in parts.weights[name]]
-        norms = torch._foreach_norm([*torch._foreach_sub(now, old), *old]) if old else []
-        numbers = torch.stack([*norms]).tolist() if norms else []
-        pairs = iter(zip(numbers[: len(old)], numbers[len(old) :], strict=True))
+        if not self._before:
+            return {}
+        now = [each.detach() for own in parts.weights.values() for each in own]
+        moved = torch._foreach_sub(now, self._before)
+        numbers = [*read(torch._foreach_norm([*moved, *self._before]))]
+        steps, sizes = iter(numbers[: len(now)]), iter(numbers[len(now) :])
+        self._before = []
         found = {}
-        for name, kept in self._before.items():
-            steps, sizes = zip(*(next(pairs) for _ in kept), strict=True)
-            if any(sizes):
-                found[name] = {"update": hypot(*steps) / hypot(*sizes)}
-        self._before = {}
+        for name, own in parts.weights.items():
+            step, size = (hypot(*islice(each, len(own))) for each in (steps, sizes))
+            if size:
+                found[name] = step / size
         return found
 
     def _sharpness(self, seen: Seen) -> dict[str, float]:

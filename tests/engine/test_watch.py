@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dlrun import record
 from dlrun.__main__ import main
@@ -195,6 +196,34 @@ def test_nothing_is_recorded_or_built_when_it_is_off(train_recipe, monkeypatch):
     monkeypatch.setattr(Watch, "look", lambda self: pytest.fail("looks"))
     trained = train_recipe("epochs=2")
     assert not any(_watched(point["values"]) for point in trained.points)
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations of torch."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_look_is_cheap(compose_recipe, digits):
+    """A small network's time is that of its operations: ten a layer for what it gives and gets
+    back, nine for its weights, and what goes there and back and puts the weights back.
+    """
+    run = build.build(compose_recipe("watch=layers"), digits)
+    watch = Watch(run)
+    watch.before()
+    watch.look()
+    with Operations() as bare:
+        loss = run.objective(run.model(run.train.x[:32]), run.train.y[:32])
+        torch.autograd.grad(loss, [*run.model.parameters()])
+    watch.before()
+    with Operations() as look:
+        watch.look()
+    put_back, updates = 2 * 4, 4
+    assert look.count <= bare.count + 3 * 10 + 2 * 9 + put_back + updates
 
 
 class Functional(nn.Module):
