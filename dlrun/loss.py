@@ -81,13 +81,18 @@ class Loss:
             return self.function(logits, y, **options)
         return self.function(logits, y, reduction="sum", **options) / len(y)
 
+    @property
+    def alone(self) -> bool:
+        """Whether the function tells the loss of each sample alone, and its mean is theirs."""
+        return self.of_torch and self.reduction == "mean" and self.weight is None
+
     def each(self, logits: Tensor, y: Tensor) -> Tensor:
         """(n,) The loss of each sample alone."""
         return self.parts(logits, y, 1)
 
     def parts(self, logits: Tensor, y: Tensor, size: int) -> Tensor:
         """(⌈n/size⌉,) The loss of every `size` samples; of those that are left over the last."""
-        if not self.of_torch or self.reduction != "mean" or self.weight is not None:
+        if not self.alone:
             pairs = zip(logits.split(size), y.split(size), strict=True)
             return torch.stack([self(*pair) for pair in pairs])
         each = self(logits, y, reduction="none").reshape(len(y), -1).mean(1)

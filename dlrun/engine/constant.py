@@ -1,6 +1,7 @@
 """The best constant answer, which is what guessing gives: for any loss, also one of the user."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -21,8 +22,8 @@ def best_constant(loss: Loss, y: Tensor, outputs: int) -> Tensor:
     simple = _simple(y, outputs)
     y = y[:: max(1, math.ceil(len(y) * simple[0].numel() / _VALUES))]
     with torch.no_grad():
-        found = [(_of(loss, answer, y), answer) for answer in simple]
-    least, best = min(found, key=lambda pair: pair[0] if math.isfinite(pair[0]) else math.inf)
+        found = losses_of(loss, simple, y).nan_to_num(math.inf, math.inf, math.inf)
+    best, least = simple[int(found.argmin())], float(found.min())
     spread = float(y.std(0).mean()) if y.is_floating_point() and len(y) > 1 else 1.0
     answer, length = best, spread * math.sqrt(best.numel())
     for _ in range(_STEPS):
@@ -31,7 +32,7 @@ def best_constant(loss: Loss, y: Tensor, outputs: int) -> Tensor:
             break
         answer, length = answer - slope * (length / steep), length * _SHRINK
         with torch.no_grad():
-            now = _of(loss, answer, y)
+            now = float(losses_of(loss, [answer], y))
         if now < least:
             least, best = now, answer
     return best
@@ -48,13 +49,23 @@ def _simple(y: Tensor, outputs: int) -> list[Tensor]:
     return [torch.zeros_like(mean), mean, middle, likely.log(), likely.logit()]
 
 
-def _of(loss: Loss, answer: Tensor, y: Tensor) -> float:
-    return float(loss(answer.expand(len(y), *answer.shape), y))
+def losses_of(loss: Loss, answers: Sequence[Tensor], y: Tensor) -> Tensor:
+    """(answers,) The mean loss of each answer for all targets.
+
+    Of classes each is taken once where the loss is a mean over samples that each have their own.
+    """
+    if y.is_floating_point() or not loss.alone:
+        return torch.stack([loss(each.expand(len(y), *each.shape), y) for each in answers])
+    counts = y.bincount()
+    classes = counts.nonzero().flatten()
+    said = torch.stack([*answers]).repeat_interleave(len(classes), 0)
+    each = loss.each(said, classes.repeat(len(answers))).view(len(answers), -1)
+    return each @ (counts[classes] / len(y)).to(each.dtype)
 
 
 def _slope(loss: Loss, answer: Tensor, y: Tensor) -> Tensor | None:
     """The gradient of the loss by the answer; None where the loss has none."""
     with torch.enable_grad():
         answer = answer.detach().requires_grad_()
-        value = loss(answer.expand(len(y), *answer.shape), y)
+        [value] = losses_of(loss, [answer], y)
         return torch.autograd.grad(value, answer)[0] if value.requires_grad else None

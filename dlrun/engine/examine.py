@@ -6,6 +6,7 @@ They are measured with the weights that are the result, in evaluation mode.
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from dlrun.data import Split
 from dlrun.data.sample import sample
-from dlrun.engine.constant import best_constant
+from dlrun.engine.constant import best_constant, losses_of
 from dlrun.engine.count import size
 from dlrun.engine.evaluate import averaged, evaluate, samples
 from dlrun.engine.feed import prepare
@@ -331,7 +332,7 @@ def without_network(run: Run, answers: Sequence[Tensor]) -> dict[str, float]:
     theirs = torch.bincount(y.cpu(), minlength=many) / len(y)
     right = float((y == int(shares.argmax())).float().mean())
     apart = float((shares - theirs).abs().sum() / 2)
-    equal = float(run.loss(answers[1].expand(len(y), -1), y))
+    equal = float(losses_of(run.loss, answers[1:], y))
     errors = _by_chance(shares.double() * len(targets), theirs.double() * len(y))
     found |= {"classes": apart, "classes/errors": errors}
     lucky = float(theirs.max())
@@ -353,21 +354,27 @@ def _undecided(run: Run, y: Tensor, answers: Sequence[Tensor]) -> float:
     """The loss of the best constant answer for some targets."""
     answers = answers or [best_constant(run.loss, y, 0)]
     # A class that training lacks makes its shares dear: then that for equal classes is better.
-    return min(float(run.loss(each.expand(len(y), *each.shape), y)) for each in answers)
+    return float(min(losses_of(run.loss, answers, y).tolist()))
 
 
 def constants(run: Run) -> list[Tensor]:
     """(outputs,) The best constant answer for the training targets; for equal classes, too.
 
-    None for a model that reconstructs its inputs, whose targets are those of each split.
+    None for a model that reconstructs its inputs, whose targets are those of each split. Runs on
+    the same data with the same loss find it once.
     """
     if run.reconstructs:
         return []
     train, outputs = run.data.train, run.data.outputs
-    targets = [train.y[sample(train, COUNTED, seed=0)]]
-    if not run.regression:
-        targets.append(torch.arange(outputs))
-    return [best_constant(run.loss, each.to(run.device), outputs) for each in targets]
+    kept = run.data.made.setdefault("constants", WeakKeyDictionary())
+    known = str(run.device), train.y._version
+    if run.loss not in kept or kept[run.loss][0] != known:
+        targets = [train.y[sample(train, COUNTED, seed=0)]]
+        if not run.regression:
+            targets.append(torch.arange(outputs))
+        found = [best_constant(run.loss, each.to(run.device), outputs) for each in targets]
+        kept[run.loss] = known, found
+    return [*kept[run.loss][1]]
 
 
 def _neighbours(run: Run, train: Looked, val: Looked) -> dict[str, float]:

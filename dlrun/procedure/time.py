@@ -16,7 +16,7 @@ from dlrun.data import Data
 from dlrun.data.sample import sample
 from dlrun.duration import spoken
 from dlrun.engine import device as devices
-from dlrun.engine.constant import best_constant
+from dlrun.engine.constant import best_constant, losses_of
 from dlrun.engine.look import Seen
 from dlrun.engine.run import Run
 from dlrun.engine.timing import PARTS, VALIDATE, TimedStep, Turns, timed_training
@@ -175,7 +175,7 @@ def _undecided(run: Run) -> float:
     """The loss of a network that says the same of every training sample."""
     y = Seen(run).y
     says = best_constant(run.loss, y, run.data.outputs)
-    return float(run.loss(says.expand(len(y), *says.shape), y))
+    return float(losses_of(run.loss, [says], y))
 
 
 def _validation(run: Run, step: TimedStep) -> float:

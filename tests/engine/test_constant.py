@@ -6,7 +6,7 @@ import torch
 from scipy import optimize
 
 from dlrun import loss
-from dlrun.engine.constant import best_constant
+from dlrun.engine.constant import best_constant, losses_of
 
 DRAW = np.random.default_rng(0)
 CLASSES = {
@@ -79,3 +79,16 @@ def test_of_images():
     x = torch.tensor(DRAW.random((30, 1, 4, 4)), dtype=torch.float32)
     assert torch.allclose(best_constant(loss.mse, x, 0), x.mean(0))
     assert torch.allclose(best_constant(loss.bce, x, 0), x.mean(0).logit())
+
+
+@pytest.mark.parametrize("function", [loss.cross_entropy, loss.cross_entropy.smoothed(0.1, 3)])
+@pytest.mark.parametrize("y", CLASSES.values(), ids=CLASSES)
+def test_the_losses_of_answers_are_those_of_all_targets(function, y):
+    """Of each class once; of a function of the user, of which nothing is known, of each target."""
+    answers = [torch.randn(3, generator=torch.Generator().manual_seed(n)) for n in range(4)]
+    expected = [value(function, answer, y) for answer in answers]
+    rows, plain = [], torch.nn.functional.cross_entropy
+    counted = loss.of(lambda z, *args, **options: rows.append(len(z)) or plain(z, *args, **options))
+    assert losses_of(function, answers, y).tolist() == pytest.approx(expected, rel=1e-6)
+    assert losses_of(counted, answers, y).tolist() == [value(plain, each, y) for each in answers]
+    assert rows == 4 * [len(y)]

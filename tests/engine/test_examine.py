@@ -114,6 +114,18 @@ def test_the_constant_answer(trained):
     assert seen["classes"] < 0.05
 
 
+def test_runs_on_the_same_targets_look_for_the_constant_answer_once(train_recipe, digits):
+    data = replace(digits, train=replace(digits.train, y=digits.train.y.clone()))
+    words = ("epochs='1 steps'", "loss=cross_entropy")
+    first, second = (train_recipe(*words, f"seed={n}", data=data).run for n in (0, 1))
+    found = examine.constants(first)
+    assert examine.constants(second)[0] is found[0]
+    data.train.y[:300] = 0
+    assert not torch.allclose(examine.constants(second)[0], found[0])
+    other = train_recipe("epochs='1 steps'", "loss=mse", data=data).run
+    assert not torch.allclose(examine.constants(other)[0], examine.constants(second)[0])
+
+
 @pytest.mark.parametrize(("classes", "samples"), [(2, 50), (10, 200), (100, 1000)])
 def test_shares_of_classes_differ_by_chance_as_often_as_chi_squared_says(classes, samples):
     generator = torch.Generator().manual_seed(0)
