@@ -130,18 +130,19 @@ def examined(
             found["drawn"] = float("val" in run.data.drawn)
             if len(val.y) >= NEIGHBOURS and not run.reconstructs and not run.labels:
                 found |= _neighbours(run, train, val)
-            if tested and len(run.data.test):
-                found |= _against_test(run, val)
-        if tested and len(run.data.test):
-            found |= {f"test/{key}": value for key, value in moved(run, "test").items()}
-            found["test/drawn"] = float("test" in run.data.drawn)
         for name in ("test", *run.data.extra):
             split = run.data.splits[name]
             found[f"{name}/samples"] = float(len(split))
-            if len(split) and (tested or name != "test"):
-                looked = _looked(run, split)
-                share = math.sqrt(len(looked.y) / len(split))
-                found[f"{name}/metric_error"] = share * _metric_error(run, looked)
+            if not len(split) or not (tested or name != "test"):
+                continue
+            looked = _looked(run, split)
+            share = math.sqrt(len(looked.y) / len(split))
+            found[f"{name}/metric_error"] = share * _metric_error(run, looked)
+            if name == "test":
+                found |= {f"test/{key}": value for key, value in moved(run, "test").items()}
+                found["test/drawn"] = float("test" in run.data.drawn)
+                if len(run.data.val):
+                    found |= _against_test(run, val, looked)
         if len(run.data.val):  # last, as it changes the weights
             found |= improved(run, (train.x, train.y), (val.x, val.y), trained)
     return found
@@ -196,12 +197,12 @@ def _of_all(run: Run, name: str, split: Split, part: Mapping[str, float]) -> dic
     return {f"{name}/{key}": value for key, value in values.items()}
 
 
-def _against_test(run: Run, val: Looked) -> dict[str, float]:
+def _against_test(run: Run, val: Looked, test: Looked) -> dict[str, float]:
     """How well the loss of the test split is known, and whether its samples have higher ones.
 
     By their ranks (Mann and Whitney 1947), which a few samples with very large losses don't move.
     """
-    there, here = (_single_losses(run, each) for each in (_looked(run, run.data.test), val))
+    there, here = (_single_losses(run, each) for each in (test, val))
     error = _error(there) * math.sqrt(len(there) / len(run.data.test))
     chance = math.sqrt((len(there) + len(here) + 1) / (12 * len(there) * len(here)))
     return {"test/error": error, "test/higher": (further(there, here) - 0.5) / chance}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.data import Split
-from dlrun.data.sample import sample
+from dlrun.data.sample import in_order, sample
 from dlrun.engine import batch_statistics, checkpoint, signal
 from dlrun.engine.batches import gather, sizes
 from dlrun.engine.evaluate import ready
@@ -126,7 +126,7 @@ def as_seen(run: Run, split: Split, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def some(run: Run, split: Split, count: int) -> tuple[Tensor, Tensor]:
     """So many samples of a split, drawn at random, in its order; as `as_seen` gives them."""
-    return as_seen(run, split, sample(split, count, seed=0).sort().values)
+    return as_seen(run, split, in_order(split, count, seed=0))
 
 
 class Seen:

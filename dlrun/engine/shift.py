@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dlrun.data import Split
-from dlrun.data.sample import sample
+from dlrun.data.sample import in_order
 from dlrun.engine.batches import gather
 from dlrun.engine.distance import distances
 from dlrun.engine.run import Run
@@ -73,7 +73,7 @@ def _once(run: Run, key: str, make: Callable[[], Found]) -> Found:
 @torch.no_grad()
 def _sought(run: Run) -> dict[str, Near]:
     splits = {
-        name: (split, sample(split, SAMPLES, seed=0).sort().values)  # the rows that `some` gives
+        name: (split, in_order(split, SAMPLES, seed=0))  # the rows that `some` gives
         for name, split in (("train", run.data.train), ("val", run.data.val))
     }
     inputs = dict(zip(splits, _unfitted(run, *splits.values()), strict=True))
@@ -124,7 +124,7 @@ def _independent(run: Run, other: Split, count: int, seed: int) -> list[Tensor]:
     parts = []
     for split in (run.data.train, other):
         ones = replace(split, rows=split.rows[_one_of_each(_groups(run, split.rows))])
-        parts.append((split, sample(ones, count, seed).sort().values))
+        parts.append((split, in_order(ones, count, seed)))
     return _unfitted(run, *parts)
 
 
