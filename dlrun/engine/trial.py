@@ -98,7 +98,7 @@ def improved(run: Run, train: Batch, val: Batch, trained: int) -> dict[str, floa
 
 def _taken(x: Tensor, y: Tensor, rows: Tensor) -> Batch:
     rows = rows.to(y.device)
-    return x[rows], y[rows]
+    return x.index_select(0, rows), y.index_select(0, rows)
 
 
 def _lengths(run: Run, trained: int) -> tuple[int, int]:
@@ -123,7 +123,9 @@ def _descend(
     generator = torch.Generator().manual_seed(0)
     length = _LENGTH / math.sqrt(steps)
     sizes = [length * max(rms(weight.detach()), 1e-3) for weight in weights]
-    means = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
+    counts = torch.tensor([weight.numel() for weight in weights])
+    lengths = torch.tensor(sizes).repeat_interleave(counts).to(run.device)
+    means = [torch.zeros_like(lengths) for _ in _DECAYS]
     for step in range(steps):
         some = drawn(torch.randint(count, (min(batch, count),), generator=generator))
         gradients = _gradients(run, *(restraint.batch(*some) if restraint else some), weights)
@@ -132,10 +134,9 @@ def _descend(
         if restraint:
             gradients = restraint.gradients(gradients)
         factor = (1 + math.cos(math.pi * step / steps)) / 2
-        lengths = [factor * size for size in sizes]
-        _step(weights, gradients, means, lengths, step + 1)
+        _step(weights, [*gradients], means, lengths, step + 1, factor)
         if restraint:
-            restraint.shrink(lengths)
+            restraint.shrink([factor * size for size in sizes])
     return True
 
 
@@ -143,20 +144,26 @@ def _descend(
 def _step(
     weights: Sequence[nn.Parameter],
     gradients: Sequence[Tensor | None],
-    means: Sequence[tuple[Tensor, Tensor]],
-    lengths: Sequence[float],
+    means: Sequence[Tensor],
+    lengths: Tensor,
     count: int,
+    factor: float,
 ) -> None:
-    """The step of this number, from 1, of these lengths."""
-    corrections = [1 - decay**count for decay in _DECAYS]
-    for weight, gradient, (first, second), length in zip(
-        weights, gradients, means, lengths, strict=True
-    ):
-        if gradient is not None:
-            first.lerp_(gradient, 1 - _DECAYS[0])
-            second.lerp_(gradient.square(), 1 - _DECAYS[1])
-            scale = (second / corrections[1]).sqrt_().add_(1e-12)
-            weight.sub_(length * (first / corrections[0]) / scale)
+    """The step of this number, from 1, of so many times these lengths.
+
+    means: of the gradients and of their squares. They and the lengths have a place for each number
+    of all weights: many small tensors would take far longer than one.
+    """
+    pairs = zip(weights, gradients, strict=True)
+    slope = torch.cat([(torch.zeros_like(w) if g is None else g).flatten() for w, g in pairs])
+    first, second = means
+    first.lerp_(slope, 1 - _DECAYS[0])
+    second.lerp_(slope.square(), 1 - _DECAYS[1])
+    corrected = [1 - decay**count for decay in _DECAYS]
+    scale = (second / corrected[1]).sqrt_().add_(1e-12)
+    steps = (first * lengths).div_(scale).split([weight.numel() for weight in weights])
+    for weight, step in zip(weights, steps, strict=True):
+        weight.sub_(step.view_as(weight), alpha=factor / corrected[0])
 
 
 def _gradients(

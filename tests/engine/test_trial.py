@@ -41,6 +41,25 @@ def test_a_sound_training_does_not(train_recipe, words):
     assert gained(train_recipe("epochs=12", *words).run) < 3
 
 
+def test_its_steps_are_those_of_adam():
+    generator = torch.Generator().manual_seed(0)
+    shapes, rates = ((5, 3), (5,), (2,)), (0.1, 0.01, 0.3)
+    ours = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+    theirs = [torch.nn.Parameter(weight.detach().clone()) for weight in ours]
+    groups = [{"params": [weight], "lr": rate} for weight, rate in zip(theirs, rates, strict=True)]
+    adam = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12)
+    lengths = torch.tensor(rates).repeat_interleave(torch.tensor([15, 5, 2]))
+    means = [torch.zeros(22), torch.zeros(22)]
+    for number in range(1, 5):
+        gradients = [torch.randn(shape, generator=generator) for shape in shapes[:2]]
+        for weight, gradient in zip(theirs, gradients, strict=False):
+            weight.grad = gradient
+        adam.step()
+        trial._step(ours, [*gradients, None], means, lengths, number, 1.0)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, other, rtol=1e-5)
+
+
 def test_the_loss_before_is_that_of_validation(train_recipe):
     run = train_recipe("epochs=1").run
     with untouched(run):
