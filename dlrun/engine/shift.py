@@ -22,6 +22,7 @@ PROBED, REFERENCES, NEIGHBOURS = 500, 1500, 10
 """Of many inputs: samples whose neighbours are sought, and those among which, at most."""
 INPUTS, ROWS = 256, 1000
 """Inputs up to which they are few, and samples whose neighbours are sought then, at most."""
+_AT_ONCE = 64  # samples whose distances are found at once: so few fit into a processor's cache
 DIRECTIONS = 20
 """In which splits are compared, at most: columns; of more of them their principal components."""
 Found = TypeVar("Found")
@@ -84,12 +85,15 @@ def _sought(run: Run) -> dict[str, Near]:
     known = probes if few else order[len(probes) :]
     found = {}
     for name, rows in (("train", probes), ("val", others if few else others[: len(probes)])):
-        own = groups[name][rows][:, None] == groups["train"][known]
-        if int((~own).sum(1).amin()) < NEIGHBOURS:
-            return {}
-        away = distances(inputs[name][rows], inputs["train"][known])
-        away = away.masked_fill_(own.to(away.device), math.inf)
-        least, nearest = away.topk(NEIGHBOURS, largest=False)
+        parts = []
+        for some in rows.split(_AT_ONCE):
+            own = groups[name][some][:, None] == groups["train"][known]
+            if int((~own).sum(1).amin()) < NEIGHBOURS:
+                return {}
+            away = distances(inputs[name][some], inputs["train"][known])
+            away = away.masked_fill_(own.to(away.device), math.inf)
+            parts.append(away.topk(NEIGHBOURS, largest=False))
+        least, nearest = (torch.cat(each) for each in zip(*parts, strict=True))
         near = known.to(nearest.device)[nearest]
         found[name] = Near(rows, near, least[_one_of_each(groups[name][rows]), 0])
     return found

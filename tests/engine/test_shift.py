@@ -135,6 +135,17 @@ def test_runs_on_the_same_data_look_at_their_inputs_once(train_recipe, digits):
     assert shift.moved(second, "val") is shift.moved(first, "val")
 
 
+def test_neighbours_are_the_same_however_many_are_sought_at_once(train_recipe, monkeypatch):
+    run = train_recipe("epochs='1 steps'").run
+    found = []
+    for many in (7, 10_000):
+        monkeypatch.setattr(shift, "_AT_ONCE", many)
+        monkeypatch.delitem(run.data.made, "shift", raising=False)
+        found.append(shift.neighbours(run))
+    for name, near in found[0].items():
+        assert all(map(torch.equal, near, found[1][name]))
+
+
 def test_what_has_been_written_into_is_looked_at_anew(train_recipe, digits):
     data = replace(digits, val=replace(digits.val, x=digits.val.x.clone()))
     run = train_recipe("epochs='1 steps'", data=data).run
