@@ -15,7 +15,7 @@ error_parts.py           the error that is aimed at, in parts
 forecast.py              what the losses so far say of those to come
 sweep.py                 the table at a sweep's end, and its page: page.py, plots.py
 steps.py, html.py        the page of a procedure of several steps; the pieces of any page
-critic.py, evidence.py   what a sweep shows, and how sure that is
+critic.py, evidence.py   what a sweep shows, and how sure that is; edges.py: of its ranges
 runs.py                  what its runs say of themselves
 commands.py              the commands that it proposes
 findings.py, closing.py  findings, and the closing tables of procedures, on the terminal

@@ -20,6 +20,10 @@ NEIGHBOURS = 0.05
 """The part by which numbers of a range may differ and still be the same for any purpose."""
 LEAST = 10
 """Finished points below which nothing is said about importance, and five a dimension."""
+WEAK = 0.05
+"""The share of the variation below which a hyperparameter hardly matters."""
+SAMPLES = "data.samples"
+"""The dimension that is no choice of a recipe but asks for a learning curve."""
 
 
 @dataclass(frozen=True)

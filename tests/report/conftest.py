@@ -21,6 +21,21 @@ def _text(value):
     return str(value)
 
 
+def peak(at):
+    """An objective whose optimum over the rate lies at 10^at."""
+    return lambda values, draw: 0.9 - 0.1 * (math.log10(values["optimizer.lr"]) - at) ** 2
+
+
+def grid(sweep, point, dimension, scores, **more):
+    points = [
+        point(trial, {dimension.key: value}, score)
+        for trial, (value, score) in enumerate(zip(dimension.choices, scores, strict=True))
+    ]
+    listed = ",".join(map(str, dimension.choices))
+    command = f"dlrun -m model=mlp {dimension.key}={listed}"
+    return sweep([dimension], points, command=command, sampler="grid", **more)
+
+
 @pytest.fixture(scope="session")
 def point():
     """A point from its values and scores."""
