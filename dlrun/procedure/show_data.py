@@ -17,8 +17,8 @@ from dlrun.errors import Mistake
 from dlrun.finding import NOTE, WARN, Finding
 from dlrun.procedure import Lab, Outcome, Training, procedure
 from dlrun.report import gallery
-from dlrun.report.diagnosis import UNLUCKY
 from dlrun.report.known import SURE, redrawn
+from dlrun.report.splits import UNLUCKY
 
 _OF_DATA = (
     *("leak", "label_noise", "class_missing", "class_imbalance", "input_scale"),

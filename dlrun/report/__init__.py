@@ -10,6 +10,7 @@ inside.py                filters, histograms, inputs, the loss around the weight
 results.py, run_page.py  what a run has come to, as a table; its page
 comparison.py, paired.py what differs between runs, and whether a difference may be chance
 diagnosis.py, underfit.py  the verdict after a training; known.py: what it is of
+averages.py, course.py, splits.py  its parts: batch norm, the curves, what sets splits apart
 brakes.py                what of a recipe has cut its steps, as facts of the record
 error_parts.py           the error that is aimed at, in parts
 forecast.py              what the losses so far say of those to come

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dlrun.finding import NOTE, WARN, Finding, share_error
-from dlrun.report.diagnosis import plateau, simpler_would_do
+from dlrun.report.course import plateau
+from dlrun.report.diagnosis import simpler_would_do
 from dlrun.report.known import SURE, Trained, longer, needed, restrained
 from dlrun.shell import listed
 

@@ -100,6 +100,12 @@ class Trained:
         return any(self.seen.get(f"set_up/{name}") for name in names)
 
 
+def both_losses(seen: Mapping[str, float]) -> tuple[float, float, float]:
+    """Those of training and validation, and the standard error of their difference."""
+    error = math.hypot(seen["train_eval/error"], seen["val/error"])
+    return seen["train_eval/loss"], seen["val/loss"], error
+
+
 def needed(samples: float, error: float, other: float, least: float) -> int | None:
     """How many samples make the error of a difference no larger than `least`.
 

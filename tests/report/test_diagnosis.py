@@ -3,7 +3,8 @@
 import pytest
 
 from dlrun.finding import FAIL, NOTE, WARN
-from dlrun.report.diagnosis import diagnose, diverged, plateau
+from dlrun.report.course import plateau
+from dlrun.report.diagnosis import diagnose, diverged
 from dlrun.report.known import Trained
 
 SOUND = {
