@@ -4,6 +4,7 @@ figures.py               all figures of a record: those of the next four
 curves.py, rates.py      the curves of one run; its learning rates as a line of text
 layers.py                the heat map of the layers of a run that was watched, and their curves
 answers.py               predictions, the worst mistakes, confusion, reliability
+sheet.py                 their title, and pictures beside and below each other
 chart.py                 the figure of a procedure
 gallery.py               images beside and below each other
 inside.py                filters, histograms, inputs, the loss around the weights

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlrun.record.sweep import spans_decades
-from dlrun.report.answers import WIDE, grid, headline, picture, sheet
 from dlrun.report.curves import BLUE, GREY, ORANGE, blank, logarithmic, save, write
 from dlrun.report.plots import short
+from dlrun.report.sheet import WIDE, grid, headline, picture, sheet
 
 Images = NDArray[np.float32]
 """(n, channels, height, width)"""

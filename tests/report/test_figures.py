@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dlrun import record
-from dlrun.report import answers, curves, figures, inside, plots
+from dlrun.report import answers, curves, figures, inside, plots, sheet
 from tests.conftest import sparsely
 
 CLASSES = [f"class {label}" for label in range(100)]
@@ -57,7 +57,7 @@ def test_classes(many, image, tmp_path):
 )
 def test_samples_are_drawn_at_random_where_some_are_left(count, title, tmp_path, monkeypatch):
     titles = []
-    monkeypatch.setattr(answers, "headline", lambda figure, title: titles.append(title))
+    monkeypatch.setattr(sheet, "headline", lambda figure, title: titles.append(title))
     draw(tmp_path, CLASSES[:3], **guessed(3, count=count, image=False))
     assert titles[0].startswith(title)
 
