@@ -346,6 +346,11 @@ class Sweep:
         return self.metric.higher_is_better
 
     @property
+    def sign(self) -> int:
+        """What a difference of it is multiplied by, so that it is above 0 where it is better."""
+        return 1 if self.maximize else -1
+
+    @property
     def direction(self) -> str:
         """The same in Optuna's words."""
         return "maximize" if self.maximize else "minimize"

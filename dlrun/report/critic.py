@@ -286,7 +286,7 @@ def more_data(sweep: Sweep) -> list[Finding]:
         return []
     full, half = best[most], best[max(halves)]
     apart = difference(sweep, full, half)
-    gain = apart.mean if apart else (full.mean - half.mean) * (1 if sweep.maximize else -1)
+    gain = apart.mean if apart else sweep.sign * (full.mean - half.mean)
     text = f"With {most:,} training samples {sweep.objective} is {full.mean:.4g}, with "
     text += f"{max(halves):,} {half.mean:.4g}: "
     numbers = {"samples": most, "half": max(halves), "gain": gain}
@@ -413,7 +413,7 @@ def still_improving(sweep: Sweep, curves: Mapping[int, Sequence[Curve]]) -> list
     epochs, values = mean_curve(curves.get(best.trial, ()))
     if len(values) < 4:
         return []
-    signed = [value if sweep.maximize else -value for value in values]
+    signed = [sweep.sign * value for value in values]
     last = max(3, math.ceil(len(signed) / 3))
     rise, error = slope(epochs[-last:], signed[-last:])
     gained = rise * (epochs[-1] - epochs[-last])
@@ -459,7 +459,7 @@ def _lost(sweep: Sweep, guessing: Mapping[str, float]) -> set[int]:
     """
     failed = {point.trial for point in sweep.points if point.status == record.FAILED}
     ranked = sweep.ranked
-    best, sign = ranked[0], 1 if sweep.maximize else -1
+    best, sign = ranked[0], sweep.sign
     worst = [point for point in ranked if point.mean == ranked[-1].mean]
     equal = worst if 1 < len(worst) < len(ranked) else []
     usual = statistics.median(point.loss for point in ranked[: -len(equal) or None])

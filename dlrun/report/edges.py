@@ -85,14 +85,16 @@ def _by_chance(sweep: Sweep, dimension: Dimension, up: bool) -> bool:
     nor do the scores of the outer half of the range rise towards the edge: the slope of their
     least-squares line, which has the noise that each score brings. No where nothing tells that.
     """
-    best, sign = sweep.ranked[0], 1 if sweep.maximize else -1
+    best = sweep.ranked[0]
     places = [(p, dimension.place(float(p.values[dimension.key]))) for p in sweep.ranked]
     apart = [difference(sweep, best, p) for p, at in places[1:] if _inside(dimension, at)]
     if all(each is None or each.decided for each in apart):
         return False
     outer = [(at if up else -at, p) for p, at in places if (at >= 0.5 if up else at <= 0.5)]
     middle = statistics.fmean(at for at, _ in outer)
-    rise = sum((at - middle) * sign * point.mean for at, point in outer)  # over ∑(at - middle)²
+    rise = sum(
+        (at - middle) * sweep.sign * point.mean for at, point in outer
+    )  # over ∑(at - middle)²
     errors = ((at - middle) * (evidence.error(sweep, point) or 0.0) for at, point in outer)
     repeats = sum(len(point.scores) - 1 for _, point in outer)
     factor = evidence.quantile(repeats) if repeats else evidence.ERRORS

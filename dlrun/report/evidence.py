@@ -75,11 +75,10 @@ def difference(sweep: Sweep, one: Point, other: Point) -> Difference | None:
     and Student's interval of it (Student 1908). Else the difference of the means, with the
     errors of both as `error` gives them.
     """
-    sign = 1 if sweep.maximize else -1
     here, there = ({run.seed: float(run.value or 0.0) for run in p.scored} for p in (one, other))
     seeds = sorted(here.keys() & there.keys())
     if len(seeds) > 1:
-        apart = [sign * (here[seed] - there[seed]) for seed in seeds]
+        apart = [sweep.sign * (here[seed] - there[seed]) for seed in seeds]
         spread = max(statistics.stdev(apart), _rounding(sweep, one))
         error_of_mean = spread / math.sqrt(len(seeds))
         factor = quantile(len(seeds) - 1)
@@ -87,7 +86,8 @@ def difference(sweep: Sweep, one: Point, other: Point) -> Difference | None:
     errors = error(sweep, one), error(sweep, other)
     if errors[0] is None or errors[1] is None:
         return None
-    return Difference(sign * (one.mean - other.mean), math.hypot(errors[0], errors[1]), ERRORS)
+    gap = sweep.sign * (one.mean - other.mean)
+    return Difference(gap, math.hypot(errors[0], errors[1]), ERRORS)
 
 
 def gains(sweep: Sweep) -> list[tuple[Point, Difference]]:
@@ -98,12 +98,11 @@ def gains(sweep: Sweep) -> list[tuple[Point, Difference]]:
     whole = sweep.whole
     if whole is None:
         return []
-    sign = 1 if sweep.maximize else -1
     found = [
         (
             point,
             difference(sweep, whole, point)
-            or Difference(sign * (whole.mean - point.mean), math.inf, ERRORS),
+            or Difference(sweep.sign * (whole.mean - point.mean), math.inf, ERRORS),
         )
         for point in sweep.ranked
         if point is not whole
@@ -257,7 +256,7 @@ def importances(sweep: Sweep) -> dict[str, float]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         distributions = {each.key: _distribution(each, points) for each in used}
-        study = optuna.create_study(direction="maximize" if sweep.maximize else "minimize")
+        study = optuna.create_study(direction=sweep.direction)
         study.add_trials(
             [
                 optuna.trial.create_trial(
