@@ -59,8 +59,7 @@ def _misfit(trained: Trained, batch: float, running: float) -> Reason | None:
             f"{same}: dropout changes the variances that these average, and evaluation is without "
             "it; use less dropout."
         )
-        kept = [key for key in trained.rules if key != "dropout"]
-        return "too_much_regularization", said, {"regularization": kept or "none"}
+        return "too_much_regularization", said, trained.without("dropout")
     if _averages_the_same(trained) and updates >= CAUGHT_UP:
         said = (
             f"{same}, which follow the last {1 / seen['train_mode_momentum']:.0f} of these: so far "

@@ -68,11 +68,8 @@ def _frozen(trained: Trained) -> Reason | None:
 
 def _averaged(trained: Trained) -> Reason | None:
     """An average of the weights that lags behind those that the training has measured."""
-    seen, rules = trained.seen, trained.rules
-    known = [
-        p["values"] for p in trained.points if {"train/loss", "val/loss"} <= p["values"].keys()
-    ]
-    if "weight_average" not in rules or not known:
+    seen, known = trained.seen, [point["values"] for point in trained.measured]
+    if "weight_average" not in trained.rules or not known:
         return None
     best = min(known, key=lambda values: float(values["val/loss"]))
     loss, live = seen["train_eval/loss"], best["train/loss"]
@@ -80,8 +77,7 @@ def _averaged(trained: Trained) -> Reason | None:
         return None
     clause = f"with the average of the weights it is {loss:.3g}, and with those that were averaged "
     clause += f"it was {live:.3g}: the average lags behind"
-    kept = [key for key in rules if key != "weight_average"]
-    return "too_much_regularization", clause, {"regularization": kept or "none"}
+    return "too_much_regularization", clause, trained.without("weight_average")
 
 
 def _followed(trained: Trained) -> Reason | None:
@@ -153,8 +149,8 @@ def _clipped(trained: Trained) -> Reason | None:
 
 def _smoothed(trained: Trained) -> Reason | None:
     """Label smoothing with which even a perfect fit leaves much of the cross-entropy: -log q."""
-    rules = trained.rules
-    rule, equal = rules.get("label_smoothing") or {}, trained.seen.get("undecided/equal", 0.0)
+    rule = trained.rules.get("label_smoothing") or {}
+    equal = trained.seen.get("undecided/equal", 0.0)
     amount, classes = float(rule.get("amount", 0.0)), trained.seen.get("outputs", 1.0)
     if not amount or not math.isclose(equal, math.log(classes), rel_tol=0.01):  # another loss
         return None
@@ -164,5 +160,4 @@ def _smoothed(trained: Trained) -> Reason | None:
         return None
     clause = f"with label_smoothing.amount={amount:g} even a perfect fit leaves {least:.3g} of "
     clause += f"the {equal:.3g} of guessing"
-    kept = [key for key in rules if key != "label_smoothing"]
-    return "too_much_regularization", clause, {"regularization": kept or "none"}
+    return "too_much_regularization", clause, trained.without("label_smoothing")

@@ -311,7 +311,7 @@ def simpler_would_do(trained: Trained) -> Iterator[Finding]:
         # The one that was measured has no penalty and no noise; and it is refused batch norm.
         kept = [rule for rule in rules if rule in HARMLESS and rule != "batch_norm"]
         fewer: dict[str, Any] = {"regularization": kept or "none"} if kept != rules else {}
-        if (trained.recipe.get("optimizer") or {}).get("weight_decay"):
+        if trained.weight_decay:
             fewer["optimizer.weight_decay"] = 0.0
         yield Finding(
             "simpler_would_do",

@@ -61,6 +61,11 @@ class Trained:
         """A loss, or a value of what is monitored, with the sign that makes higher better."""
         return value if key == self.monitor and self.seen.get("monitor/rises") else -value
 
+    @property
+    def measured(self) -> list[Mapping[str, Any]]:
+        """The points at which the losses of training and of validation are known."""
+        return [p for p in self.points if {"train/loss", "val/loss"} <= p["values"].keys()]
+
     def values(self, key: str) -> list[float]:
         """What was recorded under a key, in its order."""
         return [point["values"][key] for point in self.points if key in point["values"]]
@@ -69,6 +74,15 @@ class Trained:
     def rules(self) -> Mapping[str, Any]:
         """The regularizers of the recipe, by name."""
         return self.recipe.get("regularization") or {}
+
+    @property
+    def weight_decay(self) -> float:
+        """That of the optimizer; 0 where it has none."""
+        return float((self.recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
+
+    def without(self, *names: str) -> dict[str, Any]:
+        """The setting that takes regularizers of these names away."""
+        return {"regularization": [key for key in self.rules if key not in names] or "none"}
 
     @property
     def patience(self) -> Any:

@@ -101,17 +101,20 @@ def better_without(trained: Trained) -> bool:
     mistakes = (1 - seen.get("val/accuracy", 0.0)) * seen.get("trial/samples", math.inf)
     if "trial/before" not in seen or mistakes < LIKELY**2:
         return False  # that so few are mended would not be beyond chance
-    gained = seen["trial/before"] - seen["trial/after"]
-    return gained > max(GAIN * seen["trial/before"], LIKELY * seen["trial/error"])
+    return _gained(seen) > max(GAIN * seen["trial/before"], LIKELY * seen["trial/error"])
+
+
+def _gained(seen: Mapping[str, float]) -> float:
+    """By how much the trial has lowered the loss on validation; nan where none was made."""
+    return seen.get("trial/before", math.nan) - seen.get("trial/after", math.nan)
 
 
 def nothing_gains(seen: Mapping[str, float]) -> bool:
     """Whether a trial, a linear model and ten neighbours were tried, and none does any better."""
     if not {"trial/before", "linear", "neighbours/val"} <= seen.keys():
         return False
-    gained = seen["trial/before"] - seen["trial/after"]
     return (
-        gained <= max(seen["trial/error"], NOISE * seen["trial/before"])
+        _gained(seen) <= max(seen["trial/error"], NOISE * seen["trial/before"])
         and seen["linear/worse"] <= seen["linear/error"]
         and seen["neighbours/val"] <= seen["neighbours/val_error"]
     )
@@ -119,8 +122,7 @@ def nothing_gains(seen: Mapping[str, float]) -> bool:
 
 def learnt_by_heart(trained: Trained) -> Finding | None:
     """What has been learnt since the best weights, which is little, holds for training alone."""
-    seen = trained.seen
-    both = [p for p in trained.points if {"train/loss", "val/loss"} <= p["values"].keys()]
+    seen, both = trained.seen, trained.measured
     if len(both) < 2 or "val/error" not in seen:
         return None
     best = min(both, key=lambda point: float(point["values"]["val/loss"]))
@@ -216,8 +218,7 @@ def _why(left: float, trained: Trained) -> Reason:
 
 def _tried_in_vain(seen: Mapping[str, float]) -> bool:
     """Whether a trial was made, and has not made validation better beyond chance."""
-    gained = seen.get("trial/before", math.inf) - seen.get("trial/after", 0.0)
-    return gained <= LIKELY * seen.get("trial/error", 0.0)
+    return _gained(seen) <= LIKELY * seen.get("trial/error", 0.0)
 
 
 def _held_back(trained: Trained) -> bool | None:
@@ -228,8 +229,7 @@ def _held_back(trained: Trained) -> bool | None:
 def _takes_back(seen: Mapping[str, float], how: str, share: float) -> bool:
     """Whether the trial's steps, done so, have lost this share of what they gain, or more."""
     lost = seen.get(f"trial/{how}", -math.inf) - seen.get("trial/after", 0.0)
-    gained = seen.get("trial/before", 0.0) - seen.get("trial/after", 0.0)
-    return lost > max(share * gained, LIKELY * seen.get(f"trial/{how}_error", 0.0))
+    return lost > max(share * _gained(seen), LIKELY * seen.get(f"trial/{how}_error", 0.0))
 
 
 def blames_the_recipe(trained: Trained) -> bool:
@@ -248,17 +248,16 @@ def shrunk(trained: Trained) -> Reason | None:
     No trial gets away from there: where all weights are 0 the gradient is, too. A signal that
     has faded before the training is another matter.
     """
-    recipe, passed = trained.recipe, trained.seen.get("passed", math.inf)
+    passed, decay = trained.seen.get("passed", math.inf), trained.weight_decay
     if trained.left < NOTHING or passed >= PASSED or trained.had(*_FADED_BEFORE):
         return None
     rules = [key for key in trained.rules if key in SHRINKS]
-    decay = float((recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
     named = [*rules, *([f"a weight decay of {decay:g}"] if decay else [])]
     if not named:
         return None
     changes: dict[str, Any] = {"optimizer.weight_decay": 0.0} if decay else {}
     if rules:
-        changes["regularization"] = [key for key in trained.rules if key not in rules] or "none"
+        changes |= trained.without(*rules)
     clause = f"{' and '.join(named)} drew the weights of a layer so near to 0 that it passes on "
     clause += f"{passed:.1g} of its signal"
     return "too_much_regularization", clause, changes
@@ -277,14 +276,10 @@ def _restraint(trained: Trained, sure: bool) -> Reason | None:
 
     sure: whether it is known that something does; else a small weight decay is none.
     """
-    recipe, changes = trained.recipe, dict[str, Any]()
-    chosen = list(trained.rules)
-    rules = [key for key in chosen if key not in HARMLESS]
-    rules += [key for key in chosen if key == "max_norm" and trained.seen.get(key, 0.0) > HELD]
-    decay = float((recipe.get("optimizer") or {}).get("weight_decay") or 0.0)
-    named = [*rules]
-    if rules:
-        changes["regularization"] = [key for key in chosen if key not in rules] or "none"
+    decay, rules = trained.weight_decay, [key for key in trained.rules if key not in HARMLESS]
+    if "max_norm" in trained.rules and trained.seen.get("max_norm", 0.0) > HELD:
+        rules.append("max_norm")
+    named, changes = [*rules], trained.without(*rules) if rules else {}
     if decay > (0.0 if sure and not rules else DECAY):
         named.append(f"a weight decay of {decay:g}")
         changes["optimizer.weight_decay"] = 0.0
@@ -331,7 +326,7 @@ def _steps_are_small(trained: Trained) -> bool:
     seen = trained.seen
     if not better_without(trained):
         return False
-    gained = (seen["trial/before"] - seen["trial/after"]) / seen["trial/steps"]
+    gained = _gained(seen) / seen["trial/steps"]
     fallen = (seen["undecided"] - seen["train_eval/loss"]) / max(trained.points[-1]["step"], 1)
     return bool(gained > FASTER * fallen)
 
