@@ -53,7 +53,7 @@ def test_the_rates_of_the_set_that_was_left_unmeasured(tmp_path, capsys):
     # The first run gave 81, 68, 96 and 90 %, as more of it is at the border; what was fitted to
     # it since, 87, 83 and 96 %. The floors are below that.
     floors = {"detected": 0.85, "right": 0.8, "healthy": 0.95, "helped": 0.7}
-    reach(found, floors, 40, capsys)
+    reach(found, floors, 39, capsys)  # so many are left without photographs
 
 
 def reach(found, floors, at_least, capsys):
