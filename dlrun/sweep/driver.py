@@ -257,7 +257,7 @@ class Driver:
         self.search.tell(point)
 
     def _show(self, trial: int, directory: Path) -> None:
-        """Show the pruner the validations of a run that it has not judged."""
+        """Show the pruner the validations of a run as far as it has not judged them."""
         judge = self.search.pruner(trial)
         if judge is not None:
             replay(judge, directory, self.objective)
@@ -376,6 +376,8 @@ class Driver:
         tasks = []
         for seed in range(first, first + many * step, step):
             if seed in runs and not self.ledger.is_open(runs[seed]):
+                if seed == first and runs[seed].directory is not None:
+                    self._show(point.trial, self.plan.outputs / str(runs[seed].directory))
                 continue
             more = [] if seed == first else [f"seed={seed}"]
             changed = [*point.overrides, *more]
@@ -410,6 +412,8 @@ class Driver:
                 check=made.family not in self._checked,
                 stack=self.settings.stack,
             )
+            if task.first and task.resume and self.jobs.local:  # a job shows its pruner itself
+                self._show(point.trial, Path(task.resume))
             tasks.append(task)
         return tasks
 
@@ -418,8 +422,6 @@ class Driver:
         made = self.plan.recipes.of(task.changed)
         task = replace(task, check=made.family not in self._checked)
         judge = self._judge(task)
-        if judge is not None and task.resume:
-            replay(judge, Path(task.resume), self.objective)
         try:
             run = perform(task, made, self.session, [judge] if judge is not None else [])
         except Interrupted:

@@ -29,6 +29,7 @@ from dlrun.recipe.compose import Composer
 from dlrun.recipe.signature import expected
 from dlrun.record.sweep import RunResult
 from dlrun.sweep.recipes import Composed
+from dlrun.sweep.runs import replay
 from dlrun.sweep.task import Task, perform
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -103,7 +104,10 @@ class Remote:
         trial = search.attached(
             self.watch.storage, self.watch.study, self.watch.trials[task.trial], self.watch.pruner
         )
-        return [search.Pruner(trial, task.objective)]
+        judge = search.Pruner(trial, task.objective)
+        if task.resume:
+            replay(judge, Path(task.resume), task.objective)
+        return [judge]
 
 
 @cache

@@ -95,6 +95,7 @@ class Search:
             study_name=name,
         )
         self._trials: dict[int, optuna.Trial] = {}
+        self._pruners: dict[int, Pruner] = {}
         self._told: dict[int, TrialState] = {}
         self._axes = space.axes()
         drawn = self._axes if make_sampler else ()
@@ -181,10 +182,12 @@ class Search:
         return params
 
     def pruner(self, trial: int) -> Pruner | None:
-        """The rule that may stop the first run of a trial; None if nothing is pruned."""
+        """The rule that may stop the first run of a trial, always the same; None if nothing may."""
         if not self._prunes or trial in self._told:
             return None
-        return Pruner(self._trials[trial], self._objective)
+        if trial not in self._pruners:
+            self._pruners[trial] = Pruner(self._trials[trial], self._objective)
+        return self._pruners[trial]
 
     def id(self, trial: int) -> int:
         """Optuna's id of a trial, by which another process reports through the storage."""

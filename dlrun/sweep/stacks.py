@@ -18,7 +18,7 @@ from dlrun.record.sweep import RunResult
 from dlrun.sweep import claims
 from dlrun.sweep.claims import Claim
 from dlrun.sweep.recipes import Composed
-from dlrun.sweep.runs import outcome, replay
+from dlrun.sweep.runs import outcome
 from dlrun.sweep.task import Task, result_of, settled, trains
 
 
@@ -76,18 +76,11 @@ def _trained(stack: Stack, known: dict[Wanted, Asked], session: Session) -> Iter
                 yield task, other
             else:
                 free[wanted] = claim
-                _remind(known[wanted])
         if len(free) < 2:
             return
         say = partial(session.show.console.print, markup=False)
         for ended in stacked.train(Stack(list(free), stack.gain), say):
             yield _result(ended, known[ended.wanted].task, free[ended.wanted])
-
-
-def _remind(asked: Asked) -> None:
-    """Show a pruner what a run has come to before."""
-    if asked.judge is not None and asked.task.resume:
-        replay(asked.judge, shell.path(asked.task.resume, "resume"), asked.task.objective)
 
 
 def _result(ended: Ended, task: Task, claim: Claim) -> Result:

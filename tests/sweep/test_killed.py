@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from dlrun import record
+from dlrun.errors import Interrupted
+from dlrun.sweep.ledger import Ledger
 from tests.conftest import in_suite
 from tests.sweep.typed import LR, points, start, table
 
@@ -80,3 +82,32 @@ def _elapsed(directory: Path) -> float:
 
 def _steps(directory: Path) -> list[tuple[int, str]]:
     return [(at["step"], key) for at in record.read_points(directory) for key in at["values"]]
+
+
+@pytest.mark.parametrize(
+    ("runs", "words"),
+    [(1, ["sweep.repeats=2"]), (4, ["sweep.parallel=4", "sweep.stack=4"])],
+)
+def test_a_pruner_hears_of_runs_whose_point_had_not_ended(
+    sweep, tmp_path, monkeypatch, runs, words
+):
+    words = [*words, "epochs=3", "sweep=random", "sweep.trials=8", "sweep.pruner=halving", LR]
+    keep, left = Ledger.ran, [runs]
+
+    def killed(self, trial, run):
+        keep(self, trial, run)
+        left[0] -= 1
+        if left[0] == 0:
+            raise Interrupted(signal.SIGTERM)
+
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        folder.mkdir()
+    monkeypatch.chdir(whole)
+    assert sweep(*words) == 0
+    monkeypatch.chdir(stopped)
+    monkeypatch.setattr(Ledger, "ran", killed)
+    assert sweep(*words) == 128 + signal.SIGTERM
+    assert sweep(*words) == 0
+    assert {"PRUNED", "FINISHED"} == {point.status for point in points(whole)}
+    assert [row[:4] for row in table(stopped)] == [row[:4] for row in table(whole)]

@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+import optuna
 import pytest
 
 from dlrun import record
 from dlrun.errors import Failure, Mistake
-from dlrun.sweep import launchers
+from dlrun.sweep import launchers, samplers
 from dlrun.sweep.launchers import Jobs
+from dlrun.sweep.search import Search, journal
 from tests.conftest import in_suite
-from tests.sweep.typed import points, start, table
+from tests.sweep.typed import LR, points, start, table
 
 LAUNCHERS = {
     "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
@@ -224,3 +226,17 @@ def test_workers_end_with_the_process_that_drives_them(tmp_path):
     assert child.returncode == 0, err
     hashes = [record.read_json(run / "run.json")["sweep"]["hash"] for run in runs(tmp_path)]
     assert len(hashes) == len(set(hashes)) == 3, "no recipe was trained twice"
+
+
+def test_a_job_that_goes_on_shows_the_pruner_what_its_run_has_come_to(sweep, planned, tmp_path):
+    assert sweep("optimizer.lr=0.1", "epochs=2") == 0
+    [run] = record.all_runs(tmp_path / "outputs")
+    plan = planned("sweep=random", "sweep.pruner=median", LR)
+    path, pruner = tmp_path / "journal.log", samplers.pruner(plan.settings)
+    search = Search(plan.space, samplers.sampler(plan.settings), pruner, "val/loss", "test", path)
+    search.ask(0)
+    watch = launchers.Watch(path, "test", pruner, {0: search.id(0)})
+    task = SimpleNamespace(first=True, trial=0, resume=str(run), objective="val/accuracy")
+    launchers.Remote([task], tmp_path, None, False, watch)._stopping(task)
+    study = optuna.load_study(study_name="test", storage=journal(path))
+    assert list(study.trials[0].intermediate_values) == [1, 2]
