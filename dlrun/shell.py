@@ -184,6 +184,13 @@ def outputs(directory: Path) -> list[str]:
     return [] if folder == Path.cwd() / "outputs" else [setting("outputs", near(folder))]
 
 
+def placed(command: str, directory: Path) -> str:
+    """A command that the record of a run holds, with the `outputs=` where the run lies now."""
+    if directory.parent.name != "runs" or "$'" in command or not command:
+        return command  # the second is a name that is no text, which only a shell reads
+    return line(replaced(shlex.split(command), {"outputs": next(iter(outputs(directory)), None)}))
+
+
 def _named(directory: Path) -> tuple[str, list[str]]:
     """How a run is called, and where to look for it."""
     if directory.parent.name in ("runs", "sweeps"):

@@ -29,7 +29,7 @@ from dlrun.recipe.signature import expected, fits
 
 _log = logging.getLogger("dlrun")
 _NAMED = 3  # runs in a message
-_OWN = ("resume", "facts", "outputs", "tracking.uri", "expect", "short")
+_OWN = ("resume", "facts", "outputs", "tracking.uri", "tracking.outputs", "expect", "short")
 """Settings of the run, not of the recipe: never taken from the record."""
 
 _PATHS = ("weights", *(key for key in compose.PATHS if "." in key))
@@ -79,7 +79,7 @@ class Previous:
         if self.cwd != Path.cwd():  # the record has one directory for all its overrides
             new = [_placed_word(word, Path.cwd()) for word in new]
         if self._outputs is not None:  # the word only says where the run is
-            new = [word for word in new if shell.key(word) != "outputs"]
+            new = [word for word in new if shell.key(word) != "outputs"] + self._moved()
         return merge(self.overrides, new, recorded)
 
     def restore(self, composer: Composer, recipe: DictConfig, words: Sequence[str]) -> DictConfig:
@@ -142,6 +142,13 @@ class Previous:
     def _outputs(self) -> Path | None:
         """The directory `outputs` that the run lies in; None where it was moved out."""
         return self.directory.parents[1] if self.directory.parent.name == "runs" else None
+
+    def _moved(self) -> list[str]:
+        """The override that says where the run lies, if the recorded one says otherwise by now."""
+        typed = _last(self.overrides, "outputs")
+        if not typed or shell.path(typed, "outputs").absolute() == self._outputs:
+            return []
+        return [shell.setting("outputs", shell.near(self.directory.parents[1]))]
 
     def keep_store(self, recipe: DictConfig, typed: Sequence[str]) -> None:
         """Deliver the run to the same store as before, whatever MLFLOW_TRACKING_URI says now."""

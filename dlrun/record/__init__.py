@@ -33,7 +33,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -406,8 +406,9 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
 
 
 def findings_of(directory: Path) -> list[Finding]:
-    """What was found out about a run, the worst first."""
-    return [finding.of(each) for each in read_json(directory / "run.json").get("findings", ())]
+    """What was found out about a run, the worst first; its commands train where the run lies."""
+    found = map(finding.of, read_json(directory / "run.json").get("findings", ()))
+    return [replace(each, command=shell.placed(each.command, directory)) for each in found]
 
 
 def has(directory: Path, folder: str) -> bool:

@@ -1,10 +1,12 @@
 import errno
 import json
 import logging
+import re
 import shlex
 import shutil
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -363,6 +365,19 @@ def test_what_the_checks_proposed_is_of_the_recipe_that_trains_now(here):
     ]
     now = {*words[2:], "tracking=none", "activation=relu", "epochs=4 steps", "optimizer=adam"}
     assert {*linear} - {"optimizer.lr=0.02"} == now | {"device=cpu"}
+
+
+def test_a_run_whose_outputs_were_moved_goes_on_where_it_lies(here, capsys):
+    assert main(["epochs=2 steps", "threads=1", "tracking.checkpoints=false", "outputs=a"]) == 0
+    Path("a").rename("b")
+    assert main(["resume=last", "outputs=b", "epochs=3 steps"]) == 0
+    Path("b").rename("c")
+    capsys.readouterr()
+    assert main(["resume=last", "outputs=c", "epochs=4 steps"]) == 0
+    out, err = capsys.readouterr()
+    assert "defaults have changed" not in err
+    assert not re.search("outputs=[ab]", out)
+    assert "outputs=c" in records.read_json(records.find("c", "last") / "run.json")["overrides"]
 
 
 def test_a_run_that_a_resumed_procedure_adds_knows_its_options(own_options, monkeypatch):

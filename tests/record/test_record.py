@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from dlrun import record
+from dlrun import record, shell
 from dlrun.errors import Failure, Mistake
 from dlrun.finding import WARN, Finding
 from dlrun.job import session
@@ -398,6 +399,25 @@ def test_findings_stand_in_a_file_while_there_are_some(tmp_path):
     assert not (kept.directory / "findings.txt").exists()
     assert record.findings_of(kept.directory) == []
     kept.close()
+
+
+@pytest.mark.parametrize(
+    ("now", "where"),
+    [("old", ["outputs=old"]), ("outputs", []), ("a b", ["outputs='a b'"])],
+)
+def test_what_a_finding_proposes_is_for_where_the_run_lies_now(tmp_path, monkeypatch, now, where):
+    monkeypatch.chdir(tmp_path)
+    kept = record.create("old", "one", {}, "")
+    kept.keep_findings([Finding("leak", WARN, "One.", {}, "dlrun seed=1 outputs=old")])
+    kept.close()
+    Path("old").rename(now)
+    [run] = record.all_runs(now)
+    [found] = record.findings_of(run)
+    assert shlex.split(found.command) == ["dlrun", "seed=1", *where]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    [found] = record.findings_of(run)
+    assert shlex.split(found.command)[2:] == [shell.setting("outputs", str(tmp_path / now))]
 
 
 def test_all_runs_of_a_command_tell_one_origin(tmp_path, monkeypatch):
