@@ -533,7 +533,7 @@ class Lab:
                     chosen = training.length is not None
                     typed = [*map(shell.key, invocation.overrides)]
                     told = notes(config, run.lengths, run.averaging, chosen, typed)
-                    told += idle(config, run, typed)
+                    told += idle(config, run, typed, training.rows is None)
                     show = self._shown(kept, state, run.lengths, told)
                 else:
                     show = among.show

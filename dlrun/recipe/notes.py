@@ -61,22 +61,24 @@ def notes(
     return own if chosen else [*own, *_beyond(config, lengths, typed)]
 
 
-def idle(config: DictConfig, run: Run, typed: Collection[str]) -> list[str]:
+def idle(config: DictConfig, run: Run, typed: Collection[str], splits: bool = True) -> list[str]:
     """A line for each setting that was typed for nothing, as this run shows.
 
-    typed: the keys that were typed.
+    typed: the keys that were typed. splits: whether the recipe splits the samples; a procedure
+    that does may leave one run without validation, and not another.
     """
     data, began = run.data, run.began or {}
     images = len(data.shape) == 3
     convolves = images and any(weight.dim() == 4 for weight in run.model.parameters())
     val, drawn = len(data.val), data.drawn or config.data.get("samples") is not None
+    part = len(run.val) < val or not (val or splits)
     samples, size, several = len(run.train.rows), run.lengths.batch_size, config.accumulate
     reasons = {
         "accumulate": "" if samples > size or several == 1 else "an epoch has one mini-batch",
         "drop_last": "" if samples % size else "no mini-batch of an epoch is smaller",
         "data.split_seed": "" if drawn else "the set comes with its own splits",
         "channels_last": "" if convolves else "the model has no convolutions of images",
-        "validate_on": "" if len(run.val) < val else f"there are {val:,} validation samples",
+        "validate_on": "" if part else f"there are {val:,} validation samples",
         "test": "" if len(data.test) else "there are no test samples",
         "initializer": "" if began.get("anew", True) else f"weights={config.weights} has them all",
         **_of_layers(config, run),

@@ -220,6 +220,16 @@ def test_a_setting_that_does_nothing_to_this_run_is_said(compose_recipe, word, w
     assert idle(other, build.build(other, data), [key]) == []
 
 
+def test_a_part_of_validation_is_not_idle_where_a_procedure_gives_a_run_none(
+    compose_recipe, digits
+):
+    recipe = compose_recipe("validate_on=30")
+    run = build.build(recipe, replace(digits, val=replace(digits.val, rows=digits.val.rows[:0])))
+    [line] = idle(recipe, run, ["validate_on"])
+    assert line.endswith("because there are 0 validation samples")
+    assert idle(recipe, run, ["validate_on"], splits=False) == []
+
+
 DROPS, CONNECTS = "regularization=[dropout]", "regularization=[dropconnect]"
 JITTER, NOISE = "augmentation=[color_jitter]", "regularization=[target_noise]"
 
