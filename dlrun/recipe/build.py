@@ -20,7 +20,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from dlrun import duration, metric, preprocessing
+from dlrun import duration, metric, preprocessing, shell
 from dlrun import loss as losses
 from dlrun.augmentation import clamps, compose
 from dlrun.data import Data, Report, Source, Split, blame, custom
@@ -100,10 +100,21 @@ def read_data(config: DictConfig, report: Report | None = None, partly: bool = F
         if not ours(target):
             with blame(f"data._target_={target}"):
                 return _custom(values, report)
-        takes = signature.parameters(signature.find(target, "data")) or {}
-        more = {"partly": partly} if "partly" in takes else {}
-        source: Source = instantiate(values, report=report, _convert_="all", **more)
+        more = _given(values, report=report, partly=partly)
+        source: Source = instantiate(values, _convert_="all", **more)
     return source
+
+
+def _given(values: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
+    """Those of `ours` that the data's function takes. Raises Mistake where one was typed."""
+    takes = signature.parameters(signature.find(values["_target_"], "data")) or {}
+    given = {key: value for key, value in ours.items() if key in takes}
+    typed = {key: values[key] for key in given if key in values}
+    refuse(
+        f"data.{key}={shell.shown(value)}: is no setting, dlrun gives it itself; leave it out"
+        for key, value in typed.items()
+    )
+    return given
 
 
 def _custom(values: dict[str, Any], report: Report | None) -> Source:
@@ -112,8 +123,7 @@ def _custom(values: dict[str, Any], report: Report | None) -> Source:
     takes = signature.parameters(function) or {}
     own = {key: values[key] for key in custom.OWN if key in values and key not in takes}
     given = {key: value for key, value in values.items() if key not in own}
-    more = {"report": report} if "report" in takes else {}
-    made = instantiate(given | {"_partial_": True}, _convert_="all", **more)
+    made = instantiate(given | {"_partial_": True}, _convert_="all", **_given(given, report=report))
     code = [signature.find(target, "data") for target in signature.targets(given)]
     return custom.custom(made, given, code, **own, report=report)
 

@@ -215,3 +215,27 @@ def test_a_sum_that_begins_above_0_needs_no_eps(compose_recipe):
     words = ("optimizer=adagrad", "optimizer.eps=0", "optimizer.initial_accumulator_value=0.1")
     optimizer, _ = build.descent_of(compose_recipe(*words), torch.nn.Linear(2, 1), 3)
     assert optimizer.defaults["eps"] == 0
+
+
+def counted(n: int, report=None):
+    """A set of one's own that tells how far it is."""
+    x = torch.rand(n, 3)
+    return x, x.sum(1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data=imagefolder", "data.root=.", "+data.partly=true"],
+        ["data=imagefolder", "data.root=.", "+data.report=null"],
+        ["data=custom", f"data._target_={__name__}.counted", "+data.n=20", "+data.report=x.txt"],
+    ],
+)
+def test_what_a_set_gets_from_the_program_cannot_be_typed(compose_recipe, words):
+    word = words[-1].removeprefix("+")
+    with pytest.raises(Mistake, match=rf"^{word}: is no setting, .*; leave it out$"):
+        build.read_data(compose_recipe(*words))
+    read = build.read_data(
+        compose_recipe("data=custom", f"data._target_={__name__}.counted", "+data.n=20")
+    )
+    assert len(read.x) == 20
