@@ -42,6 +42,7 @@ UNSET = {
         "the help here has a form of its own",
     ),
     **dict.fromkeys(("hydra.runtime", "hydra.overrides"), "it comes from the command"),
+    "hydra.searchpath": "--config-dir folder adds your own options",
 }
 """Hydra's settings and groups that change nothing here, each with what to do instead."""
 LOGGING = ("hydra/job_logging", "hydra/hydra_logging")

@@ -250,6 +250,7 @@ COMPOSING = [
     ("hydra.job.num=3", "hydra.job.num=3", "name=text"),
     ("hydra/help=default", "hydra/help=default", "a form of its own"),
     ("hydra.runtime.cwd=a", "hydra.runtime.cwd=a", "from the command"),
+    ("hydra.searchpath=[x]", "hydra.searchpath=[x]", "--config-dir folder"),
     ("hydra.verbose=true", "hydra.verbose=true", "hydra/job_logging=stdout"),
     ("hydra.verbose=[mlflow]", "hydra.verbose=[mlflow]", "DLRUN_DEBUG=1"),
     (
