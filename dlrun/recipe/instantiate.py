@@ -404,7 +404,7 @@ def _blamed(key: str, values: Mapping[str, Any], message: str) -> str:
     named = [
         (found.start(), f"{name}={value}")
         for name, value in given
-        if (found := re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", message))
+        if (found := re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b(?!\()", message))
     ]
     if named:
         return min(named)[1]

@@ -30,3 +30,12 @@ def test_what_an_optimizer_refuses_is_named_as_it_is_typed(name, argument, value
     said = str(found.value)
     assert said.startswith(f"optimizer.{argument}={value}: ")
     assert "Invalid" not in said
+
+
+def test_a_function_is_no_setting_that_has_its_name():
+    def momentum():
+        raise TypeError("momentum() got multiple values for argument 'parameters'")
+
+    values = {"_target_": "dlrun.optimizer", "momentum": 0.9, "parameters": 1}
+    with pytest.raises(Mistake, match=r"^optimizer.parameters=1: "), explained("optimizer", values):
+        momentum()
