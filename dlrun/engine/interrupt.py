@@ -13,6 +13,7 @@ from types import FrameType
 from dlrun.errors import Interrupted, led_to
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_AT_ONCE = "at once; the last checkpoint stands"
 _AGAIN = 0.05  # seconds after which a signal that came at a bad moment is sent once more
 
 
@@ -68,17 +69,27 @@ def within(error: BaseException | None) -> Interrupted | None:
 def deferred() -> Iterator[Request]:
     """Inside, the first signal is only noted in the Request; a second one is raised.
 
-    One that was raised before, and that a library has let pass, counts as the first.
+    One that was raised before, and that a library has let pass, counts as the first. At the end
+    that one is raised, too, which nobody has looked for since; and what fails after a second one
+    was stopped by it, as in `raised`.
     """
-    request = Request(_met.signum)
+    request, second = Request(_met.signum), Request()
 
     def note(signum: int, frame: FrameType | None) -> None:
         if request.signum:
-            raise Interrupted(signum, "at once; the last checkpoint stands")
+            second.signum = signum
+            raise Interrupted(signum, _AT_ONCE)
         request.signum = signum
 
-    with _handled(note):
-        yield request
+    try:
+        with _handled(note):
+            yield request
+    except Exception:
+        if second.signum:
+            raise Interrupted(second.signum, _AT_ONCE) from None
+        raise
+    if request.signum:
+        raise Interrupted(request.signum)
 
 
 @contextmanager

@@ -31,8 +31,23 @@ def test_a_signal_that_c_code_lost_ends_the_next_training_at_its_first_step():
         with deferred() as request:
             assert not request.signum
         lose(signal.SIGINT)
-        with deferred() as request:
+        with pytest.raises(Interrupted, match="SIGINT"), deferred() as request:
             assert request.signum == signal.SIGINT
+
+
+def test_a_signal_that_was_noted_too_late_to_be_looked_for_is_raised_at_the_end():
+    with pytest.raises(Interrupted, match="SIGTERM"), deferred():
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_what_fails_after_a_second_signal_that_c_code_lost_was_stopped_by_it():
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        fail(signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="at once") as stopped, deferred():
+        twice()
+    assert stopped.value.exit_code == 143
 
 
 def test_an_error_without_a_signal_stays_what_it_is():
