@@ -152,9 +152,9 @@ def score(point: Point) -> str:
 
 
 def counted(sweep: Sweep) -> str:
-    """How many points ended in which way, e.g. `12 runs; points: 3 finished, 1 failed`."""
+    """How many points ended in which way, e.g. `3 finished, 1 failed`, and with how many runs."""
     runs = _runs(sweep)
-    several = f"{runs} runs; points: " if runs > len(sweep.points) else ""
+    several = f"{runs} runs; points, each with all its seeds: " if runs > len(sweep.points) else ""
     without = len(sweep.unscored)
     has = f"; {without} {'has' if without == 1 else 'have'} no {sweep.objective}" if without else ""
     return several + _counts(sweep) + has

@@ -160,7 +160,7 @@ def test_a_point_whose_objective_was_never_a_number_is_shown(tmp_path, sweep, po
 def test_runs_are_counted_beside_points(tmp_path, sweep, point, on_disk):
     points = [point(n, {"l2": 0.1 * (n + 1)}, 0.5, 0.6, 0.7) for n in range(4)]
     _, text = shown(on_disk(tmp_path, sweep([L2], points)))
-    assert "sweep a1b2c3: 12 runs; points: 4 finished\n" in text
+    assert "sweep a1b2c3: 12 runs; points, each with all its seeds: 4 finished\n" in text
     once = [point(n, {"l2": 0.1 * (n + 1)}, 0.5) for n in range(4)]
     _, text = shown(on_disk(tmp_path / "b", sweep([L2], once)))
     assert "sweep a1b2c3: 4 finished\n" in text

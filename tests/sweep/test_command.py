@@ -204,7 +204,7 @@ def test_what_was_trained_when_more_was_asked_for_stays_and_is_said(sweep, capsy
     assert "1 point  ·  val/accuracy  ·  1 done already" in out
     assert "sweep.trials=1: was 3 before, and what was trained then counts too" in out
     assert "sweep.repeats=1: was 2 before, and what was trained then counts too" in out
-    assert "6 runs; points: 3 finished" in out
+    assert "6 runs; points, each with all its seeds: 3 finished" in out
 
 
 def test_a_wrong_value_in_a_list_is_said_before_anything_is_trained(sweep, tmp_path, capsys):

@@ -36,7 +36,7 @@ def test_one_that_failed_is_not_tried_again_by_its_twins(sweep, tmp_path, capsys
 def test_of_points_with_several_runs_those_that_failed_are_counted(sweep, capsys):
     assert sweep("model.hidden=[10],[1000]", "model.max_parameters=10000", "seed=0,1") == 1
     out, err = capsys.readouterr()
-    assert "4 runs; points: 1 finished, 1 failed" in out
+    assert "4 runs; points, each with all its seeds: 1 finished, 1 failed" in out
     assert err.splitlines()[-1] == "error: 2 of 4 runs failed"
 
 
