@@ -33,6 +33,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return {}
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; empty where there is none. Raises Failure where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return b""
+    except OSError as error:
+        raise Failure(f"cannot read {path}: {_why(error)}") from error
+
+
 def write_json(path: Path, content: dict[str, Any], durable: bool = True) -> None:
     """Write a JSON file whole or not at all, without any password that a URI in it has."""
     write(path, text(shell.redacted_values(content), indent=2) + "\n", durable)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from dlrun.record.files import read_json
+from dlrun.record.files import read_bytes, read_json
 
 NAME = "metrics.jsonl"
 
@@ -107,19 +107,12 @@ def _parsed(directory: str | Path) -> tuple[list[dict[str, Any] | None], bool]:
 
 
 def _content(directory: str | Path) -> bytes:
-    try:
-        return (Path(directory) / NAME).read_bytes()
-    except FileNotFoundError:
-        return b""
+    return read_bytes(Path(directory) / NAME)
 
 
 def holds(directory: Path, position: int) -> bool:
     """Whether a run's points reach to `position`, every line up to there whole."""
-    try:
-        with (directory / NAME).open("rb") as file:
-            content = file.read(position)
-    except FileNotFoundError:
-        content = b""
+    content = _content(directory)[:position]
     whole = len(content) == position and (not content or content.endswith(b"\n"))
     return whole and all(parse(line) is not None for line in content.split(b"\n")[:-1])
 

@@ -21,7 +21,6 @@ import math
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cache, cached_property
 from itertools import pairwise
@@ -32,7 +31,7 @@ from dlrun import shell
 from dlrun.format import is_number
 from dlrun.metric import Metric, known, metric_of
 from dlrun.record import FAILED, FINISHED, KILLED, PRUNED, RUNNING
-from dlrun.record.files import read_json
+from dlrun.record.files import read_bytes, read_json
 from dlrun.record.points import last_values, read_points
 from dlrun.record.test_set import measured
 
@@ -484,10 +483,8 @@ def latest(directory: str | Path) -> tuple[Point, ...]:
 
 def lines(directory: str | Path) -> list[Point | None]:
     """What each whole line of the ledger says, oldest first; None where it is damaged."""
-    with suppress(FileNotFoundError):
-        content = (Path(directory) / LEDGER).read_bytes().splitlines(keepends=True)
-        return [_point(line) for line in content if line.endswith(b"\n")]
-    return []
+    content = read_bytes(Path(directory) / LEDGER).splitlines(keepends=True)
+    return [_point(line) for line in content if line.endswith(b"\n")]
 
 
 def spans_decades(values: Iterable[float]) -> bool:

@@ -1,14 +1,17 @@
 """Whether a record is whole."""
 
+import errno
 import logging
 import shutil
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dlrun import record
-from dlrun.errors import Mistake
+from dlrun.errors import Failure, Mistake
+from dlrun.record.sweep import LEDGER, lines
 
 CHANGED = {"recipe.yaml": "has been changed or "}
 RECIPE = "data:\n  name: digits\nepochs: 3\nfacts:\n  outputs: 10\n"
@@ -88,6 +91,24 @@ def test_points_that_are_all_gone_are_damaged(run):
         assert record.lost(run) == "metrics.jsonl is damaged"
     (run / "metrics.jsonl").unlink()
     assert record.lost(run) == "metrics.jsonl is missing"
+
+
+def test_points_and_a_ledger_in_whose_place_is_a_folder_are_missing(run):
+    (run / "metrics.jsonl").unlink()
+    for name in ("metrics.jsonl", LEDGER):
+        (run / name).mkdir()
+    assert record.read_points(run) == []
+    assert record.lost(run) == "metrics.jsonl is missing"
+    assert lines(run) == []
+
+
+def test_points_that_cannot_be_read_are_not_taken_for_none(run, monkeypatch):
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(Failure, match=r"^cannot read .*metrics\.jsonl: Permission denied$"):
+        record.read_points(run)
 
 
 @pytest.mark.parametrize("file", ["lock", "metrics.jsonl", "status.json"])
