@@ -223,7 +223,7 @@ class Driver:
             while self._asked <= point.trial:
                 self._ask(written)
             now = self.ledger.points[point.trial] = self.runs.current(point)
-            if now is point and point.status in ENDED:
+            if now is point:
                 self._replay(point)
         points = self.ledger.points
         self.runs.warn([last for trial, last in written.items() if points[trial] is not last])
@@ -250,11 +250,15 @@ class Driver:
                 self.ledger.keep(replace(point, runs=kept, status=record.RUNNING))
 
     def _replay(self, point: Point) -> None:
-        """Repeat a result to the search, after the validations to its pruner."""
-        directory = point.runs[0].directory if point.runs else None
-        if directory is not None:
-            self._show(point.trial, self.plan.outputs / directory)
-        self.search.tell(point)
+        """Repeat the validations of a point's first run to its pruner, and its end to the search.
+
+        Each in its place: some pruners begin to judge only once a point has ended.
+        """
+        over, run = point.status in ENDED, point.runs[0] if point.runs else None
+        if run is not None and run.directory and (over or not self.ledger.is_open(run)):
+            self._show(point.trial, self.plan.outputs / run.directory)
+        if over:
+            self.search.tell(point)
 
     def _show(self, trial: int, directory: Path) -> None:
         """Show the pruner the validations of a run as far as it has not judged them."""
@@ -376,8 +380,6 @@ class Driver:
         tasks = []
         for seed in range(first, first + many * step, step):
             if seed in runs and not self.ledger.is_open(runs[seed]):
-                if seed == first and runs[seed].directory is not None:
-                    self._show(point.trial, self.plan.outputs / str(runs[seed].directory))
                 continue
             more = [] if seed == first else [f"seed={seed}"]
             changed = [*point.overrides, *more]

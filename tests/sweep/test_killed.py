@@ -10,6 +10,7 @@ import pytest
 from dlrun import record
 from dlrun.errors import Interrupted
 from dlrun.sweep.ledger import Ledger
+from dlrun.sweep.search import Pruner
 from tests.conftest import in_suite
 from tests.sweep.typed import LR, points, start, table
 
@@ -86,12 +87,15 @@ def _steps(directory: Path) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize(
     ("runs", "words"),
-    [(1, ["sweep.repeats=2"]), (4, ["sweep.parallel=4", "sweep.stack=4"])],
+    [
+        (1, ["sweep.repeats=2", "sweep.pruner=halving"]),
+        (4, ["sweep.parallel=4", "sweep.stack=4", "sweep.pruner=halving"]),
+    ],
 )
 def test_a_pruner_hears_of_runs_whose_point_had_not_ended(
     sweep, tmp_path, monkeypatch, runs, words
 ):
-    words = [*words, "epochs=3", "sweep=random", "sweep.trials=8", "sweep.pruner=halving", LR]
+    words = [*words, "epochs=3", "sweep=random", "sweep.trials=8", LR]
     keep, left = Ledger.ran, [runs]
 
     def killed(self, trial, run):
@@ -109,5 +113,29 @@ def test_a_pruner_hears_of_runs_whose_point_had_not_ended(
     monkeypatch.setattr(Ledger, "ran", killed)
     assert sweep(*words) == 128 + signal.SIGTERM
     assert sweep(*words) == 0
-    assert {"PRUNED", "FINISHED"} == {point.status for point in points(whole)}
+    assert [row[:4] for row in table(stopped)] == [row[:4] for row in table(whole)]
+
+
+def test_a_pruner_hears_of_a_batch_before_any_of_it_counts_as_complete(
+    sweep, tmp_path, monkeypatch
+):
+    words = ["sweep=random", "sweep.trials=8", "sweep.pruner=hyperband", "epochs=9", LR]
+    words += ["sweep.parallel=4", "sweep.stack=4"]
+    judge, left = Pruner.should_stop, [4 * 9 + 6]  # in the second epoch of the second batch
+
+    def stopping(self, score, step):
+        left[0] -= 1
+        if left[0] == 0:
+            signal.raise_signal(signal.SIGTERM)
+        return judge(self, score, step)
+
+    monkeypatch.setattr(Pruner, "should_stop", stopping)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        folder.mkdir()
+    monkeypatch.chdir(stopped)
+    assert sweep(*words) == 128 + signal.SIGTERM
+    assert sweep(*words) == 0
+    monkeypatch.chdir(whole)
+    assert sweep(*words) == 0
     assert [row[:4] for row in table(stopped)] == [row[:4] for row in table(whole)]

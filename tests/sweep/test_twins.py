@@ -54,18 +54,22 @@ def test_what_another_sweep_has_trained_is_taken_over(sweep, tmp_path, capsys):
 def test_a_pruner_sees_what_was_taken_over_as_it_does_when_the_sweep_goes_on(
     sweep, tmp_path, monkeypatch
 ):
-    shown = []
-    monkeypatch.setattr(driver, "replay", lambda judge, run, objective: shown.append(run.name))
+    shown = {}
+    monkeypatch.setattr(
+        driver, "replay", lambda judge, run, objective: shown.update({judge: run.name})
+    )
     assert sweep("optimizer.lr=0.05") == 0
     [before] = [run.name for run in record.all_runs(tmp_path / "outputs")]
     words = ["sweep=random", "optimizer.lr=0.05,0.1", "sweep.trials=5", "sweep.pruner=median"]
     assert sweep(*words) == 0
-    once = sorted(shown)
+    once = [*shown.values()]
     shown.clear()
     assert sweep(*words) == 0
     assert len(shown) == 5
     [own] = {run.name for run in record.all_runs(tmp_path / "outputs")} - {before}
-    assert sorted([*once, own]) == sorted(shown), "but for the one that it judged in training"
+    assert sorted([*once, own]) == sorted(shown.values()), (
+        "but for the one that it judged in training"
+    )
 
 
 def test_options_that_do_not_fit_together_are_a_failed_point_wherever_it_stands(
