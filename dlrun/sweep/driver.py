@@ -299,10 +299,14 @@ class Driver:
                     folder.rmdir()
 
     def _batch(self, left: list[Point], size: int) -> list[Point]:
-        """The next points: those that had begun, then new ones."""
+        """The next points: those that had begun, then new ones.
+
+        Those end where a whole batch would: a search that learns is asked for the same at once.
+        """
         batch = [left.pop(0) for _ in range(min(size, len(left)))]
         while len(batch) < size and self._asked < self.total:
-            point = self._ask()
+            whole = batch and self._asked % size == 0
+            point = None if whole else self._ask()
             if point is None:
                 break
             batch.append(point)

@@ -139,3 +139,27 @@ def test_a_pruner_hears_of_a_batch_before_any_of_it_counts_as_complete(
     monkeypatch.chdir(whole)
     assert sweep(*words) == 0
     assert [row[:4] for row in table(stopped)] == [row[:4] for row in table(whole)]
+
+
+def test_a_search_is_asked_for_as_many_at_once_as_before(sweep, tmp_path, monkeypatch):
+    words = ["sweep=tpe", "sweep.trials=12", "sweep.sampler.n_startup_trials=2", "epochs=1", LR]
+    words += ["sweep.parallel=4"]
+    end, left = Ledger.end, [6]
+
+    def killed(self, trial):
+        found = end(self, trial)
+        left[0] -= 1
+        if left[0] == 0:
+            raise Interrupted(signal.SIGTERM)
+        return found
+
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        folder.mkdir()
+    monkeypatch.chdir(whole)
+    assert sweep(*words) == 0
+    monkeypatch.chdir(stopped)
+    monkeypatch.setattr(Ledger, "end", killed)
+    assert sweep(*words) == 128 + signal.SIGTERM
+    assert sweep(*words) == 0
+    assert table(stopped) == table(whole)
