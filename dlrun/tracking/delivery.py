@@ -86,6 +86,7 @@ class Delivery:
         self._described: dict[str, Any] = {}
         self._known: RunData | None = None  # params and tags of the run; None: ask for them
         self._is_new = False  # whether it was created now, and has no files
+        self._unwritten: dict[str, Any] = {}  # of the cursor
         self._is_local = address.sqlite_path(client.tracking_uri) is not None
         self._folder: Path | None = None  # where its files go, where that is here
 
@@ -97,10 +98,13 @@ class Delivery:
         """
         if not live:
             record.mark_killed(self.directory)
-        self.begin(live)
-        self.points()
-        if not live:
-            self.finish()
+        try:
+            self.begin(live)
+            self.points()
+            if not live:
+                self.finish()
+        finally:
+            self._write_cursor()
 
     def begin(self, live: bool) -> None:
         """Find or create the run, and describe it.
@@ -113,7 +117,7 @@ class Delivery:
             if self._is_local:
                 self._folder = artifacts.folder(run.info.artifact_uri)
             about: dict[str, Any] = {"name": self._name} if self._is_new else {}
-            if cursor.read(self.directory).get("run_id") != self.run_id:
+            if self._cursor.get("run_id") != self.run_id:
                 about |= {"delivered": 0, "files": {}, "model_id": None, "model_stamp": None}
             about |= {"run_id": self.run_id, "experiment_id": self._experiment, "done": False}
             self._keep(**about)
@@ -122,6 +126,7 @@ class Delivery:
             if live and run.info.status != record.RUNNING:
                 self._client.update_run(self.run_id, record.RUNNING)
         self._rename()
+        self._write_cursor()
         self._describe()
 
     def points(self) -> None:
@@ -156,7 +161,7 @@ class Delivery:
             self._replace()
             self.points()
         self._describe()
-        settings, first = cursor.read(self.directory), self._is_new
+        settings, first = self._cursor, self._is_new
         self._files(settings)
         saved = self.directory / "model"
         if artifacts.lacks_model(self._client, self.directory, settings):
@@ -179,6 +184,7 @@ class Delivery:
         if self._may_answer_late:  # and have made a second run meanwhile
             self._twins()
         self._keep(done=True)
+        self._write_cursor()
 
     def _is_outlived(self) -> bool:
         """Whether the store has points that the record has not."""
@@ -198,14 +204,15 @@ class Delivery:
     def _find(self) -> Run | None:
         """The run in the store, where there may be one."""
         self._sure = self._is_new = False
-        if cursor.read(self.directory).get("unasked"):  # no store was ever asked for one
+        if self._cursor.get("unasked"):  # no store was ever asked for one
             self._keep(unasked=False)
+            self._write_cursor()
             return None
         return next(iter(self._twins()), None)
 
     def _twins(self) -> list[Run]:
         """The runs in the store that stand for the record; removes what was made twice."""
-        known = self.run_id or cursor.read(self.directory).get("run_id")
+        known = self.run_id or self._cursor.get("run_id")
         uid = self._info.get("uid", "")
         found = history.runs(self._client, self._experiment, uid, known)
         for twin in found[1:]:
@@ -253,7 +260,7 @@ class Delivery:
     def _rename(self) -> None:
         """Give the run the name that its record has now; a name given in MLflow stays."""
         name = self._name
-        known = cursor.read(self.directory).get("name")
+        known = self._cursor.get("name")
         if known not in (None, name):
             self._client.update_run(self.run_id, name=name)
         if known != name:
@@ -356,8 +363,19 @@ class Delivery:
             artifacts.copy(path, self._folder / folder)
             self._say(5)
 
+    @property
+    def _cursor(self) -> dict[str, Any]:
+        """The cursor as it is to be."""
+        return cursor.read(self.directory) | self._unwritten
+
     def _keep(self, **changes: Any) -> None:
-        cursor.keep(self.directory, **changes)
+        self._unwritten |= changes
+
+    def _write_cursor(self) -> None:
+        """Write down what has changed in it, once for all that a delivery has done."""
+        if self._unwritten:
+            cursor.keep(self.directory, **self._unwritten)
+        self._unwritten = {}
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -42,6 +42,7 @@ SHARE = 0.2
 """Of a core that delivering what grows may take, where many records do at once."""
 GRACE = 3.0
 """Seconds of failure after which the process ends once no more records come."""
+_SLACK = 0.5  # seconds of patience that no line is worth
 LONGEST_WAIT = 30.0
 """Seconds between two tries while a server is down."""
 
@@ -74,6 +75,7 @@ class Follower:
         self._ended_at = 0.0  # when no more records were to come; 0 before
         self._every = EVERY
         self._warned = False
+        self._patience = 0.0  # until when the trainer waits
         local = settings is not None and settings["uri"].startswith("sqlite:")
         self._least = 60 if local else 0  # a busy disk is no outage
 
@@ -231,6 +233,7 @@ class Follower:
     def _fail(self, error: Exception) -> None:
         trace = "".join(traceback.format_exception(error))
         print(shell.clean(trace), file=sys.stderr)  # seen with DLRUN_DEBUG=1
+        self._patience = 0.0
         self._tell(0)
         if not self._warned and self._settings is not None:
             self._warned = True
@@ -243,7 +246,12 @@ class Follower:
             self._tell(f"nothing reaches {uri}{how} ({reason(error)}); {later}")
 
     def _say(self, seconds: float) -> None:
-        self._tell(max(seconds, self._least))
+        """Ask for patience, where what was asked for before does not last as long."""
+        seconds = max(seconds, self._least)
+        until = monotonic() + seconds
+        if until > self._patience + _SLACK:
+            self._patience = until
+            self._tell(seconds)
 
     def _tell(self, line: float | str) -> None:
         with suppress(OSError):  # the trainer is gone
