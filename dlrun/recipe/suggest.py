@@ -149,7 +149,8 @@ def looked_at(value: Any) -> str:
     meant = words("watched").get(wrong[0].lower())
     near = f"; did you mean {meant}?" if meant else nearest(wrong[0], WATCHED)
     right = f"must be {', '.join(WATCHED)}, [{','.join(WATCHED)}] or null"
-    return f"watch={shell.shown(value)}: {right}{near}"
+    typed = shell.spelled(value) if isinstance(value, Mapping) else shell.shown(value)
+    return f"watch={typed}: {right}{near}"
 
 
 def setting(

@@ -452,7 +452,7 @@ BUILDING = [
     ("watch=gradients", "watch=gradients", "did you mean layers?"),
     ("watch=true", "watch=true", "must be layers, sharpness, [layers,sharpness] or null"),
     ("watch=none", "watch=none", "did you mean null?"),
-    ("watch={a:1}", "watch={'a': 1}", "must be layers"),
+    ("watch={a:1}", "watch={a:1}", "must be layers"),
     ("watch_every=5s", "watch_every=5s", "'5 epochs' or '200 steps' or 10%"),
     ("watch_every=0", "watch_every=0", "'5 epochs' or '200 steps' or 10%"),
     ("seed=-1", "seed=-1", "negative"),
