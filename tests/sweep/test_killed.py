@@ -85,6 +85,25 @@ def _steps(directory: Path) -> list[tuple[int, str]]:
     return [(at["step"], key) for at in record.read_points(directory) for key in at["values"]]
 
 
+@pytest.fixture
+def both(sweep, tmp_path, monkeypatch):
+    """The tables of a sweep that nobody stops, and of one that a method stops, which goes on."""
+
+    def tables(words, owner, name, stopping):
+        whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+        for folder in (whole, stopped):
+            folder.mkdir()
+        monkeypatch.chdir(whole)
+        assert sweep(*words) == 0
+        monkeypatch.chdir(stopped)
+        monkeypatch.setattr(owner, name, stopping)
+        assert sweep(*words) == 128 + signal.SIGTERM
+        assert sweep(*words) == 0
+        return table(whole), table(stopped)
+
+    return tables
+
+
 @pytest.mark.parametrize(
     ("runs", "words"),
     [
@@ -92,9 +111,7 @@ def _steps(directory: Path) -> list[tuple[int, str]]:
         (4, ["sweep.parallel=4", "sweep.stack=4", "sweep.pruner=halving"]),
     ],
 )
-def test_a_pruner_hears_of_runs_whose_point_had_not_ended(
-    sweep, tmp_path, monkeypatch, runs, words
-):
+def test_a_pruner_hears_of_runs_whose_point_had_not_ended(both, runs, words):
     words = [*words, "epochs=3", "sweep=random", "sweep.trials=8", LR]
     keep, left = Ledger.ran, [runs]
 
@@ -104,21 +121,11 @@ def test_a_pruner_hears_of_runs_whose_point_had_not_ended(
         if left[0] == 0:
             raise Interrupted(signal.SIGTERM)
 
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    for folder in (whole, stopped):
-        folder.mkdir()
-    monkeypatch.chdir(whole)
-    assert sweep(*words) == 0
-    monkeypatch.chdir(stopped)
-    monkeypatch.setattr(Ledger, "ran", killed)
-    assert sweep(*words) == 128 + signal.SIGTERM
-    assert sweep(*words) == 0
-    assert [row[:4] for row in table(stopped)] == [row[:4] for row in table(whole)]
+    whole, stopped = both(words, Ledger, "ran", killed)
+    assert [row[:4] for row in stopped] == [row[:4] for row in whole]
 
 
-def test_a_pruner_hears_of_a_batch_before_any_of_it_counts_as_complete(
-    sweep, tmp_path, monkeypatch
-):
+def test_a_pruner_hears_of_a_batch_before_any_of_it_counts_as_complete(both):
     words = ["sweep=random", "sweep.trials=8", "sweep.pruner=hyperband", "epochs=9", LR]
     words += ["sweep.parallel=4", "sweep.stack=4"]
     judge, left = Pruner.should_stop, [4 * 9 + 6]  # in the second epoch of the second batch
@@ -129,19 +136,11 @@ def test_a_pruner_hears_of_a_batch_before_any_of_it_counts_as_complete(
             signal.raise_signal(signal.SIGTERM)
         return judge(self, score, step)
 
-    monkeypatch.setattr(Pruner, "should_stop", stopping)
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    for folder in (whole, stopped):
-        folder.mkdir()
-    monkeypatch.chdir(stopped)
-    assert sweep(*words) == 128 + signal.SIGTERM
-    assert sweep(*words) == 0
-    monkeypatch.chdir(whole)
-    assert sweep(*words) == 0
-    assert [row[:4] for row in table(stopped)] == [row[:4] for row in table(whole)]
+    whole, stopped = both(words, Pruner, "should_stop", stopping)
+    assert [row[:4] for row in stopped] == [row[:4] for row in whole]
 
 
-def test_a_search_is_asked_for_as_many_at_once_as_before(sweep, tmp_path, monkeypatch):
+def test_a_search_is_asked_for_as_many_at_once_as_before(both):
     words = ["sweep=tpe", "sweep.trials=12", "sweep.sampler.n_startup_trials=2", "epochs=1", LR]
     words += ["sweep.parallel=4"]
     end, left = Ledger.end, [6]
@@ -153,13 +152,5 @@ def test_a_search_is_asked_for_as_many_at_once_as_before(sweep, tmp_path, monkey
             raise Interrupted(signal.SIGTERM)
         return found
 
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    for folder in (whole, stopped):
-        folder.mkdir()
-    monkeypatch.chdir(whole)
-    assert sweep(*words) == 0
-    monkeypatch.chdir(stopped)
-    monkeypatch.setattr(Ledger, "end", killed)
-    assert sweep(*words) == 128 + signal.SIGTERM
-    assert sweep(*words) == 0
-    assert table(stopped) == table(whole)
+    whole, stopped = both(words, Ledger, "end", killed)
+    assert stopped == whole
