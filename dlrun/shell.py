@@ -188,7 +188,10 @@ def placed(command: str, directory: Path) -> str:
     """A command that the record of a run holds, with the `outputs=` where the run lies now."""
     if directory.parent.name != "runs" or "$'" in command or not command:
         return command  # the second is a name that is no text, which only a shell reads
-    return line(replaced(shlex.split(command), {"outputs": next(iter(outputs(directory)), None)}))
+    typed = shlex.split(command)
+    if f"outputs={near(directory.parents[1])}" in typed:
+        return command  # as it was typed
+    return line(replaced(typed, {"outputs": next(iter(outputs(directory)), None)}))
 
 
 def _named(directory: Path) -> tuple[str, list[str]]:
