@@ -8,14 +8,13 @@ source again.
 """
 
 import logging
-import os
 import pickle
 import random
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor
 from dlrun import shell
 from dlrun.errors import Mistake, led_to
 from dlrun.record import guard, replacing
+from dlrun.record.files import sync
 from dlrun.record.trained import anew
 
 START = "start.pt"
@@ -38,14 +38,28 @@ def save(state: Mapping[str, Any], folder: Path) -> None:
 
     Raises Failure when it can't be written (a full disk, say).
     """
-    with _writing(folder / "last.pt", before=folder / "previous.pt") as fresh:
-        torch.save(owned(dict(state)), fresh)
+    with saving(state, folder):
+        pass
 
 
 def save_as(name: str, state: Mapping[str, Any], folder: Path) -> None:
     """Write the best weights, or what a run begins with. Raises Failure as `save` does."""
-    with _writing(folder / name) as fresh:
-        torch.save(dict(state), fresh)
+    with saving_as(name, state, folder):
+        pass
+
+
+@contextmanager
+def saving(state: Mapping[str, Any], folder: Path) -> Iterator[None]:
+    """Begin with all of `save` that needs no disk; its end waits for that, in any thread."""
+    with _placing(owned(dict(state)), folder / "last.pt", before=folder / "previous.pt"):
+        yield
+
+
+@contextmanager
+def saving_as(name: str, state: Mapping[str, Any], folder: Path) -> Iterator[None]:
+    """The same of `save_as`."""
+    with _placing(dict(state), folder / name):
+        yield
 
 
 def owned(value: Any) -> Any:
@@ -224,8 +238,8 @@ def random_kept(generator: torch.Generator, torch_alone: bool = False) -> Callab
 
 
 @contextmanager
-def _writing(path: Path, before: Path | None = None) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` once it is whole and safely on the disk.
+def _placing(state: State, path: Path, before: Path | None = None) -> Iterator[None]:
+    """Write a file to the side; at the end it takes the place of `path`, safely on the disk.
 
     before: what `path` is called from then on.
     """
@@ -234,11 +248,11 @@ def _writing(path: Path, before: Path | None = None) -> Iterator[BinaryIO]:
     with replacing(path) as part:
         with part.open("wb") as file:
             try:
-                yield file
+                torch.save(state, file)
             except RuntimeError as error:
                 raise _cause(error) or error from None
-            file.flush()
-            os.fsync(file.fileno())
+        yield
+        sync(part)
         if before is not None and path.exists():
             path.replace(before)  # no hard link, which some file systems refuse
 

@@ -7,6 +7,7 @@ a point is recorded. What the screen shows is read a few times a second and chan
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from math import inf
 from operator import mul
@@ -394,20 +395,37 @@ def save(members: Sequence[Member], state: State, step: Step) -> None:
 
 
 def _save_all(saved: Sequence[tuple[Member, State, int]]) -> None:
-    """Write several checkpoints; for most of the time a disk is waited for, so at once."""
+    """Write several checkpoints, one after another; the disk is waited for at once."""
     if len(saved) == 1:
         _save(*saved[0])
         return
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="checkpoint") as threads:
-        for written in [threads.submit(_save, *each) for each in saved]:
-            written.result()
+        settled = []
+        for each in saved:
+            with ExitStack() as files:
+                files.enter_context(_saving(*each))
+                settled.append(threads.submit(files.pop_all().close))
+        for one in settled:
+            one.result()
 
 
 def _save(member: Member, state: State, number: int = 0) -> None:
-    folder = member.record.directory / "checkpoints"
-    checkpoint.save(capture(member.run, state, member.record.position(), number), folder)
-    if member.standing.best is not None:
-        checkpoint.save_as("best.pt", member.standing.best, folder)
+    with _saving(member, state, number):
+        pass
+
+
+@contextmanager
+def _saving(member: Member, state: State, number: int) -> Iterator[None]:
+    """Write what is to be kept to the side; at the end it is in place, safely on the disk."""
+    record, best = member.record, member.standing.best
+    folder = record.directory / "checkpoints"
+    with ExitStack() as files:
+        if best is not None:
+            files.enter_context(checkpoint.saving_as("best.pt", best, folder))
+        whole = capture(member.run, state, record.size, number)
+        files.enter_context(checkpoint.saving(whole, folder))
+        yield
+        record.settle()  # no checkpoint knows of points that a power cut takes
 
 
 def _finish(member: Member) -> None:

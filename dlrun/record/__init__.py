@@ -12,7 +12,7 @@
         validation.npz   a little of what the best weights say of the validation split
         checkpoints/  figures/  model/
 
-A checkpoint stores `Record.position()`; resuming cuts the points after it off, and so does a
+A checkpoint stores `Record.size`; resuming cuts the points after it off, and so does a
 return after a divergence, so that no point is there twice. Reading needs no lock.
 
 points.py, files.py, bounds.py, origin.py   its lines, its files, what is too much to read, versions
@@ -126,16 +126,11 @@ class Record:
                 raise
         self._size += len(line)
 
-    def position(self) -> int:
-        """The length of the points so far, in bytes; a checkpoint keeps it.
-
-        They are safely on the disk by then, so that no checkpoint knows of points that a
-        power cut has taken away. Raises Failure where the disk refuses it.
-        """
+    def settle(self) -> None:
+        """Wait until the points are safely on the disk. Raises Failure where it refuses them."""
         self._check_there()
         with guard(self.directory / points.NAME):
             os.fsync(self._file.fileno())
-        return self._size
 
     def truncate(self, to: int) -> None:
         """Cut off every point after the position `to`; the run has not ended then."""

@@ -89,7 +89,13 @@ def durable_together() -> Iterator[None]:
 
 
 def _settle(path: Path) -> None:
-    with guard(path), suppress(FileNotFoundError), path.open("r+b") as file:
+    with guard(path), suppress(FileNotFoundError):
+        sync(path)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file is safely on the disk. Raises OSError where the disk refuses it."""
+    with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 

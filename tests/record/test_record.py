@@ -85,12 +85,12 @@ def test_points_come_back_bit_for_bit(run):
 
 def test_truncate_goes_back_to_a_position(run):
     run.append(1, 0.1, {"a": 1.0})
-    position = run.position()
+    position = run.size
     run.append(2, 0.2, {"a": 2.0})
     run.truncate(position)
     run.append(3, 0.3, {"a": 3.0})
     assert [point["step"] for point in run.points()] == [1, 3]
-    assert run.position() == (run.directory / "metrics.jsonl").stat().st_size
+    assert run.size == (run.directory / "metrics.jsonl").stat().st_size
     run.truncate(0)
     assert run.points() == []
 
@@ -98,7 +98,7 @@ def test_truncate_goes_back_to_a_position(run):
 @pytest.mark.parametrize("beyond", [1, 20, 10_000])
 def test_truncate_never_leaves_half_a_line_nor_adds_bytes(run, beyond):
     run.append(1, 0.1, {"a": 1.0})
-    first = run.position()
+    first = run.size
     run.append(2, 0.2, {"a": 2.0})
     run.truncate(first + beyond)
     assert [point["step"] for point in run.points()] == ([1, 2] if beyond > 100 else [1])
@@ -121,7 +121,7 @@ def test_a_file_of_only_half_a_line_becomes_empty(run):
     run.close()
     (run.directory / "metrics.jsonl").write_bytes(b'{"step"')
     again = record.open_existing(run.directory)
-    assert again.position() == 0
+    assert again.size == 0
     again.close()
 
 
@@ -157,12 +157,13 @@ def test_how_a_run_went_wrong_is_written_over_the_old_status_on_a_full_disk(run,
     assert record.read_status(run.directory)["message"] == "x"
 
 
-def test_a_checkpoints_position_is_on_the_disk(run, monkeypatch):
+def test_settled_points_are_on_the_disk(run, monkeypatch):
     synced = []
     monkeypatch.setattr(os, "fsync", synced.append)
     run.append(1, 0.1, {"a": 1.0})
+    assert run.size == (run.directory / "metrics.jsonl").stat().st_size
     assert synced == []
-    assert run.position() == (run.directory / "metrics.jsonl").stat().st_size
+    run.settle()
     assert synced == [run._file.fileno()]
 
 
@@ -200,7 +201,7 @@ def test_a_disk_that_is_full_only_then_is_said_at_the_end_of_what_is_written_tog
 def test_a_run_that_is_deleted_meanwhile_records_no_further(run, caplog):
     run.append(1, 0.1, {"a": 1.0})
     shutil.rmtree(run.directory)
-    for attempt in (run.position, lambda: run.append(2, 0.2, {"a": 2.0})):
+    for attempt in (run.settle, lambda: run.append(2, 0.2, {"a": 2.0})):
         with pytest.raises(Failure, match=r"metrics\.jsonl has been deleted"):
             attempt()
     with pytest.raises(Failure, match=r"status\.json: No such file"):
@@ -217,7 +218,7 @@ DAMAGED = [b"garbage", b"\xff\x00", b"[1]", b"3", b"{}", b'{"step": "x", "epoch"
 @pytest.mark.parametrize("line", DAMAGED)
 def test_a_damaged_line_is_left_out_and_said_once(run, line, caplog):
     run.append(1, 0.1, {"a": 1.0})
-    first = run.position()
+    first = run.size
     run.append(2, 0.2, {"a": 2.0})
     path = run.directory / "metrics.jsonl"
     whole = path.read_bytes()
@@ -233,7 +234,7 @@ def test_a_damaged_line_is_left_out_and_said_once(run, line, caplog):
 def test_a_position_is_held_where_all_points_up_to_it_are_there(run):
     assert points.holds(run.directory, 0)
     run.append(1, 0.1, {"a": 1.0})
-    end = run.position()
+    end = run.size
     assert points.holds(run.directory, end)
     assert not points.holds(run.directory, end - 3)
     assert not points.holds(run.directory, end + 1)

@@ -6,7 +6,9 @@ the same to 1e-9. On a GPU too: DLRUN_DEVICE=cuda make test ARGS=tests/stack/tes
 
 import itertools
 import math
+import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -436,14 +438,14 @@ def test_a_killed_stack_goes_on_exactly(lab, monkeypatch, saves):
     torch.manual_seed(5)
     whole = lab.together(lab.runs(words, siblings, double=False))
 
-    kept, write, written = [lab.record() for _ in siblings], checkpoint.save, itertools.count()
+    kept, saving, written = [lab.record() for _ in siblings], checkpoint.saving, itertools.count()
 
-    def dying(state: dict[str, Any], folder: Path) -> None:
+    def dying(state: dict[str, Any], folder: Path) -> AbstractContextManager[None]:
         if next(written) == 6 + saves:
             raise Kill
-        write(state, folder)
+        return saving(state, folder)
 
-    monkeypatch.setattr(checkpoint, "save", dying)
+    monkeypatch.setattr(checkpoint, "saving", dying)
     torch.manual_seed(5)
     with pytest.raises(Kill):
         lab.together(lab.runs(words, siblings, double=False), kept)
@@ -460,6 +462,28 @@ def test_a_killed_stack_goes_on_exactly(lab, monkeypatch, saves):
                 assert name.startswith("time/") or after["values"][name] == value, name
         weights = other.run.model.state_dict()
         assert all(map(torch.equal, one.run.model.state_dict().values(), weights.values()))
+
+
+def test_checkpoints_of_a_stack_are_on_the_disk_before_they_are_in_place(lab, monkeypatch):
+    """So are the points that they know of; else a power cut takes what a checkpoint goes by."""
+    fsync, move, synced, placed = os.fsync, Path.replace, set(), []
+
+    def noted(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def moved(path: Path, target: Path) -> Path:
+        if target.parent.name == "checkpoints" and path.suffix == ".part":
+            placed.append(target.name)
+            assert path.stat().st_ino in synced
+            if target.name == "last.pt":
+                assert (target.parents[1] / "metrics.jsonl").stat().st_ino in synced
+        return move(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "replace", moved)
+    lab.together(lab.runs(["epochs=1"], ["seed=1", "seed=2"]))
+    assert sorted(placed) == ["best.pt", "best.pt", "last.pt", "last.pt"]
 
 
 def test_a_sibling_goes_on_alone(lab):

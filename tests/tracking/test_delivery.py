@@ -211,7 +211,7 @@ def test_a_request_that_arrives_although_it_fails(begin, deliver, database, add,
 
 def test_a_resumed_run_replays_without_doubling(begin, deliver, database, add, assert_each_once):
     run = begin(10)
-    position = run.position()
+    position = run.size
     add(run, 10, 20)
     first = deliver(run)
     first.begin(live=True)
@@ -240,7 +240,7 @@ def test_points_cut_off_and_replayed_while_they_are_delivered(
     begin, deliver, database, more, add, assert_each_once
 ):
     run = begin(5)
-    position = run.position()
+    position = run.size
     add(run, 5, 20)
     delivery = deliver(run)
     delivery.begin(live=True)
@@ -256,7 +256,7 @@ def test_points_cut_off_and_replayed_while_they_are_delivered(
 @pytest.mark.parametrize("looks", [1, 50])
 def test_other_points_in_the_place_of_those_cut_off(begin, deliver, database, looks, add, history):
     run = begin(5)
-    position = run.position()
+    position = run.size
     add(run, 5, 20)
     delivery = deliver(run)
     delivery.begin(live=True)
@@ -276,7 +276,7 @@ def resume(begin, deliver, add):
 
     def resume(keep, values, status=record.FINISHED):
         run = begin(keep)
-        position = run.position()
+        position = run.size
         add(run, keep, 20)
         run.set_status(record.KILLED)
         first = whole(deliver(run))
@@ -354,7 +354,7 @@ def test_a_killed_run_may_come_to_its_points_again(resume):
 
 def test_a_longer_run_keeps_the_test_of_its_earlier_end(begin, deliver, database, add, history):
     run = begin(10)
-    position = run.position()
+    position = run.size
     run.append(9, 0.9, {"test/accuracy": 0.5})
     run.set_status(record.FINISHED)
     first = whole(deliver(run))
