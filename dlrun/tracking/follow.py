@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 EVERY = 2.0
 """Seconds between two deliveries of a record that grows, at least."""
-SHARE = 0.2
+SHARE = 0.1
 """Of a core that delivering what grows may take, where many records do at once."""
 GRACE = 3.0
 """Seconds of failure after which the process ends once no more records come."""
