@@ -65,7 +65,7 @@ def idle(config: DictConfig, run: Run, typed: Collection[str], splits: bool = Tr
     """A line for each setting that was typed for nothing, as this run shows.
 
     typed: the keys that were typed. splits: whether the recipe splits the samples; a procedure
-    that does may leave one run without validation, and not another.
+    that does may leave one run without validation or test, and not another.
     """
     data, began = run.data, run.began or {}
     images = len(data.shape) == 3
@@ -79,7 +79,7 @@ def idle(config: DictConfig, run: Run, typed: Collection[str], splits: bool = Tr
         "data.split_seed": "" if drawn else "the set comes with its own splits",
         "channels_last": "" if convolves else "the model has no convolutions of images",
         "validate_on": "" if part else f"there are {val:,} validation samples",
-        "test": "" if len(data.test) else "there are no test samples",
+        "test": "" if len(data.test) or not splits else "there are no test samples",
         "initializer": "" if began.get("anew", True) else f"weights={config.weights} has them all",
         **_of_layers(config, run),
         **_of_kinds(run),

@@ -1,5 +1,6 @@
 """Which runs can train together, and what keeps others out."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
 from types import FunctionType, MethodType
@@ -23,6 +24,7 @@ _LENGTHS = (
     *("log_every", "checkpoint_every", "watch_every", "evaluation_batch"),
 )
 _VALUES = (bool, int, float, str)  # most of what there is
+_HOLDING = (dict, OrderedDict, list, tuple, set)  # most of these are empty
 Seen = dict[tuple[int, int], tuple[Any, Any]]
 """Pairs that have been compared, by their ids."""
 
@@ -145,7 +147,7 @@ def _inside(function: Any) -> list[Any]:
 
 def _unlike(a: Any, b: Any, seen: Seen, where: str = "") -> str:
     """The first difference between two things beside their weights; "" where there is none."""
-    if a is b or (type(a) in _VALUES and type(a) is type(b) and a == b):
+    if a is b or _plainly_alike(a, b):
         return ""
     if (id(a), id(b)) in seen:
         return ""
@@ -179,6 +181,14 @@ def _unlike(a: Any, b: Any, seen: Seen, where: str = "") -> str:
         same = False
     values = f"{_said(a)} and {_said(b)}"
     return "" if same else f"{where} is {values}" if where else values
+
+
+def _plainly_alike(a: Any, b: Any) -> bool:
+    """Whether two simple values are equal; found out in a moment, as most pairs are such."""
+    kind = type(a)
+    if kind is not type(b):
+        return False
+    return bool(a == b) if kind in _VALUES else kind in _HOLDING and not a and not b
 
 
 def _kind(value: Any) -> str:

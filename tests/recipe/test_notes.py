@@ -220,14 +220,14 @@ def test_a_setting_that_does_nothing_to_this_run_is_said(compose_recipe, word, w
     assert idle(other, build.build(other, data), [key]) == []
 
 
-def test_a_part_of_validation_is_not_idle_where_a_procedure_gives_a_run_none(
-    compose_recipe, digits
-):
-    recipe = compose_recipe("validate_on=30")
-    run = build.build(recipe, replace(digits, val=replace(digits.val, rows=digits.val.rows[:0])))
-    [line] = idle(recipe, run, ["validate_on"])
-    assert line.endswith("because there are 0 validation samples")
-    assert idle(recipe, run, ["validate_on"], splits=False) == []
+def test_what_needs_a_split_is_not_idle_where_a_procedure_gives_a_run_none(compose_recipe, digits):
+    recipe = compose_recipe("validate_on=30", "test=true")
+    none = {part: replace(digits.val, rows=digits.val.rows[:0]) for part in ("val", "test")}
+    run, typed = build.build(recipe, replace(digits, **none)), ["validate_on", "test"]
+    validates, tests = idle(recipe, run, typed)
+    assert validates.endswith("because there are 0 validation samples")
+    assert tests.endswith("because there are no test samples")
+    assert idle(recipe, run, typed, splits=False) == []
 
 
 DROPS, CONNECTS = "regularization=[dropout]", "regularization=[dropconnect]"
