@@ -251,6 +251,7 @@ def _placing(state: State, path: Path, before: Path | None = None) -> Iterator[N
                 torch.save(state, file)
             except RuntimeError as error:
                 raise _cause(error) or error from None
+        del state  # a copy; many may wait for the disk
         yield
         sync(part)
         if before is not None and path.exists():

@@ -3,6 +3,7 @@ import logging
 import random
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy
@@ -172,6 +173,21 @@ def test_a_file_that_may_not_grow_is_said(tmp_path):
     )
     assert done.stderr.splitlines()[-1].endswith("last.pt: File too large")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_waits_for_the_disk_keeps_no_copy(tmp_path, monkeypatch):
+    written, save = [], torch.save
+
+    def noted(state, file):
+        written.append(weakref.ref(state["weights"]))
+        save(state, file)
+
+    monkeypatch.setattr(torch, "save", noted)
+    every = torch.zeros(10, 5)
+    with checkpoint.saving({"weights": every[3]}, tmp_path):
+        assert written[0]() is None
+        assert checkpoint.load(tmp_path) is None
+    assert torch.equal(checkpoint.load(tmp_path)["weights"], every[3])
 
 
 def test_the_folder_of_a_deleted_run_does_not_come_back(tmp_path):
