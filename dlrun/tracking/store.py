@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from contextlib import closing, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -15,15 +15,26 @@ from sqlalchemy import Engine, event
 from dlrun.tracking import credentials
 from dlrun.tracking.address import artifacts, engine_uri, sqlite_path
 
+_LOCATIONS = {
+    "experiments": "artifact_location",
+    "runs": "artifact_uri",
+    "logged_models": "artifact_location",
+}
+"""Where MLflow writes down whole paths."""
+_BUSY = 30  # seconds to wait for others that write
+
 
 def look(uri: str, experiment: str) -> tuple[MlflowClient, Experiment | None] | None:
     """A client of the store and the experiment in it, as they are; None where there is no store.
 
-    Creates and restores nothing. Raises what MLflow raises where a server does not answer.
+    Creates and restores nothing, but finds files as `connect` does. Raises what MLflow raises
+    where a server does not answer.
     """
     path = sqlite_path(uri)
     if path is not None and not _is_made(path):
         return None
+    if path is not None:
+        _find_files(path)
     client = MlflowClient(credentials.whole(engine_uri(uri)))
     return client, client.get_experiment_by_name(experiment)
 
@@ -31,8 +42,8 @@ def look(uri: str, experiment: str) -> tuple[MlflowClient, Experiment | None] | 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     """A client of the store and the experiment's id; creates what is missing.
 
-    Any number of processes may call it at once. Raises what MLflow raises where a
-    server does not answer.
+    A database that was moved or copied with its files finds them where they are now. Any number
+    of processes may call it at once. Raises what MLflow raises where a server does not answer.
     """
     path = sqlite_path(uri)
     if path is None:
@@ -42,6 +53,7 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     with FileLock(path.with_name(path.name + ".lock")):
         if not _is_made(path):
             _make(path)
+        _find_files(path)
         client = MlflowClient(engine_uri(uri))
         _wait_less(SqlAlchemyStore(engine_uri(uri), artifacts(path)).engine)
         return client, _experiment(client, experiment, artifacts(path))
@@ -91,6 +103,35 @@ def _make(path: Path) -> None:
     with part.open("rb+") as file:
         os.fsync(file)
     part.replace(path)
+
+
+def _find_files(path: Path) -> None:
+    """Write down where the files of runs are, if a database was moved or copied with them.
+
+    MLflow keeps whole paths, and would make the old folder again. A database that nobody may
+    write stays as it is.
+    """
+    here = artifacts(path)
+    with (
+        suppress(sqlite3.DatabaseError),  # MLflow says it
+        closing(sqlite3.connect(path, timeout=_BUSY)) as database,
+        database,
+    ):
+        tables = {name for [name] in database.execute("SELECT name FROM sqlite_master")}
+        found = database.execute("SELECT experiment_id, artifact_location FROM experiments")
+        for number, before in found.fetchall():
+            if before == here or PurePosixPath(before).name != "artifacts":
+                continue
+            own = database.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (number,))
+            if not any((path.parent / "artifacts" / run).is_dir() for [run] in own):
+                continue
+            for table, column in _LOCATIONS.items():
+                if table in tables:
+                    database.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                        f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                        (here, len(before) + 1, before, len(before) + 1, f"{before}/"),
+                    )
 
 
 def _synchronize_never(connection: sqlite3.Connection, _: object) -> None:
