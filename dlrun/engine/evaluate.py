@@ -3,8 +3,10 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from dlrun.engine import batch_statistics, checkpoint
 from dlrun.engine.batches import batches, gather, order, sizes
 from dlrun.engine.feed import PreparedSplit
 from dlrun.engine.run import Run, Weights
-from dlrun.errors import brief
+from dlrun.errors import Failure, brief, kind_of
 from dlrun.metric import Metric
 from dlrun.model.order import evaluation
 from dlrun.regularization import dropout
@@ -262,16 +264,27 @@ class Tally:
             self._kept.append((predicted, y))
 
     def values(self, samples: int) -> dict[str, float]:
-        """The value of each metric over all samples, read out at once."""
+        """The value of each metric over all samples, read out at once. Raises as `number` does."""
         answers = [torch.cat(parts) for parts in zip(*self._kept, strict=True)]
-        found = [
-            metric(*answers)
+        found = {
+            name: metric(*answers)
             if metric.of_sums is None
             else metric.of_sums(self._sums[name], samples)
             for name, metric in self._metrics.items()
-        ]
-        numbers = torch.stack([torch.as_tensor(each, dtype=torch.float64) for each in found])
-        return dict(zip(self._metrics, numbers.tolist(), strict=True))
+        }
+        numbers = torch.stack([number(name, each) for name, each in found.items()])
+        return dict(zip(found, numbers.tolist(), strict=True))
+
+
+def number(name: str, value: Any) -> Tensor:
+    """() float64: what a metric gives of a split. Raises Failure where that is no single number."""
+    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
+        return value.double().reshape(())
+    if isinstance(value, Real):
+        with suppress(OverflowError):  # an integer beyond all floats
+            return torch.tensor(float(value), dtype=torch.float64)
+    given = value.numel() if isinstance(value, Tensor) else kind_of(value)
+    raise Failure(f"metric.{name}: must give one number for a split, not {given}")
 
 
 def _predict(run: Run, views: Views, chain: nn.Module, x: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ from dlrun import loss as losses
 from dlrun import shell
 from dlrun.data import Data
 from dlrun.engine.count import parameters, size
-from dlrun.engine.evaluate import Tally, alone
+from dlrun.engine.evaluate import Tally, alone, number
 from dlrun.engine.layers import RECORDED, Parts
 from dlrun.engine.run import LoopConfig, Run
-from dlrun.errors import Mistake, brief, kind_of, refuse, told
+from dlrun.errors import Failure, Mistake, brief, kind_of, refuse, told
 from dlrun.loss import Loss
 from dlrun.metric import CLASSES, LABELS, NUMBERS, Metric
 from dlrun.optimizer import Averaging
@@ -557,10 +557,10 @@ def _check_metrics(config: Recipe, run: Run, x: Tensor, y: Tensor) -> None:
                     f"metric.{name}: changes what it is given, which others see too; work on a "
                     "clone() of it"
                 )
-            single = isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)
-            if not single:
-                given = value.numel() if isinstance(value, Tensor) else kind_of(value)
-                raise Mistake(f"metric.{name}: must give one number for a split, not {given}")
+            try:
+                number(name, value)
+            except Failure as failure:
+                raise Mistake(str(failure)) from None
     run.model.train(was_training)
     _check_monitored(run)
 

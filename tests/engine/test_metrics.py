@@ -17,7 +17,8 @@ from dlrun.engine.evaluate import measure
 from dlrun.engine.feed import prepare
 from dlrun.engine.state import begin
 from dlrun.engine.train import train
-from dlrun.errors import Mistake
+from dlrun.errors import Failure, Mistake
+from dlrun.metric import Metric
 from dlrun.procedure.train import measured
 from dlrun.recipe import build
 from dlrun.schedule import Fixed
@@ -236,6 +237,26 @@ def test_a_metric_of_ones_own_gives_one_number(compose_recipe, digits, monkeypat
     recipe = compose_recipe(target, "+metric.own._partial_=true")
     with pytest.raises(Mistake, match=r"metric\.own: must give one number for a split, not 10"):
         build.build(recipe, digits)
+
+
+@pytest.mark.parametrize("of_sums", [None, lambda total, samples: total])
+@pytest.mark.parametrize("given", [torch.tensor([[0.5]]), torch.tensor(0.5), 0.5])
+def test_one_number_is_one_in_whatever_shape_it_comes(given, of_sums):
+    tally = evaluate.Tally({"own": Metric("own", True, function=lambda *_: given, of_sums=of_sums)})
+    tally.add(torch.rand(3, 2), torch.tensor([0, 1, 1]))
+    assert tally.values(3) == {"own": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [(torch.ones(2), "2"), ("high", "a str"), (1j, "a complex"), (10**400, "an")]
+)
+def test_a_metric_that_gives_no_number_any_more_says_so(given, said):
+    tally = evaluate.Tally({"own": Metric("own", True, function=lambda *_: given)})
+    tally.add(torch.rand(3, 2), torch.tensor([0, 1, 1]))
+    with pytest.raises(
+        Failure, match=rf"metric\.own: must give one number for a split, not {said}"
+    ):
+        tally.values(3)
 
 
 @pytest.mark.parametrize(("monitor", "sign"), [("val/brier", -1), ("val/auroc", 1)])
