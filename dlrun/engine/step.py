@@ -67,8 +67,11 @@ class Step(Protocol):
         watched: whether `look` comes next.
         """
 
-    def measure(self, split: str = "val") -> list[dict[str, float]]:
-        """Of each run the loss and the metrics on its split val or train_eval."""
+    def measure(self, split: str = "val") -> Sequence[dict[str, float] | Exception]:
+        """Of each run the loss and the metrics on its split val or train_eval.
+
+        An error in place of these, such as of a metric of the user's own, ends that run alone.
+        """
 
     def look(self) -> list[dict[str, float]]:
         """Of each run what is watched, after a step that knew of it."""

@@ -145,7 +145,7 @@ class TimedStep:
         self._losses.append([batch.loss for batch in result.batches])
         return result
 
-    def measure(self, split: str = "val") -> list[dict[str, float]]:
+    def measure(self, split: str = "val") -> Sequence[dict[str, float] | Exception]:
         """The loss and the metrics on a split."""
         self.stopwatch.enter(VALIDATE)
         found = self._step.measure(split)

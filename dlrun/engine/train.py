@@ -56,7 +56,7 @@ class Member:
     standing: Standing
     record: Record
     show: Show
-    failure: LossDiverged | None = None
+    failure: Exception | None = None
     ended: State = field(default_factory=State)
 
     def factor(self, step: int) -> float:
@@ -106,8 +106,8 @@ def train_together(
 ) -> Iterator[Sequence[Member]]:
     """The same for runs whose steps are taken together: one step moves the weights of all.
 
-    Gives those that end at a step, by their length, by a rule, or by a loss that diverges, their
-    `failure`; the others go on without them.
+    Gives those that end at a step, by their length, by a rule, or by a loss that diverges or a
+    metric that raises, their `failure`; the others go on without them.
     """
     members = list(members)
     begun = state.counters.step
@@ -254,6 +254,9 @@ def _record_points(
         if isinstance(values, Diverged):
             _answer(members, state, values)
             continue
+        if isinstance(values, Exception):
+            member.failure = values
+            continue
         values["time/elapsed"] = state.counters.elapsed
         member.record.append(now, epoch, values)
         member.show.point(now, epoch, values)
@@ -263,32 +266,40 @@ def _record_points(
 
 def _values(
     members: Sequence[Member], state: State, step: Step, point: Point, numbers: Sequence[int]
-) -> dict[int, dict[str, float] | Diverged]:
-    """What there is to record of these runs; of one that diverges, how."""
+) -> dict[int, dict[str, float] | Exception]:
+    """What there is to record of these runs; of one that fails, by what: Diverged, or another."""
     validates = point.validates and any(len(members[number].run.val) for number in numbers)
     measured = step.measure() if validates else None
     on_train = point.validates and members[0].run.train_eval is not None
     again = step.measure("train_eval") if on_train else None
     looks = step.look() if point.watches else None
-    found: dict[int, dict[str, float] | Diverged] = {}
+    found: dict[int, dict[str, float] | Exception] = {}
     for number in numbers:
         run, values = members[number].run, dict[str, float]()
         try:
             check_finite(run, state, number)
             if measured is not None:
-                if not math.isfinite(measured[number]["loss"]):
-                    said = f"validation loss became {measured[number]['loss']}"
+                on_val = _had(measured[number])
+                if not math.isfinite(on_val["loss"]):
+                    said = f"validation loss became {on_val['loss']}"
                     raise Diverged(state.counters.step, said, number)
-                values |= _validation(run, measured[number])
+                values |= _validation(run, on_val)
             if again is not None:
-                values |= {f"train_eval/{name}": each for name, each in again[number].items()}
+                values |= {f"train_eval/{name}": each for name, each in _had(again[number]).items()}
             values |= looks[number] if looks is not None else {}
             values |= _window_means(run, state.window, point, number) if point.logs else {}
             check_stable(run, state, values, number)
             found[number] = values
-        except Diverged as diverged:
-            found[number] = diverged
+        except Exception as error:  # of this run alone: the others go on
+            found[number] = error
     return found
+
+
+def _had(measured: dict[str, float] | Exception) -> dict[str, float]:
+    """What was measured of a run. Raises the error that stands in its place."""
+    if isinstance(measured, Exception):
+        raise measured
+    return measured
 
 
 def _judge(member: Member, state: State, step: Step, number: int, values: dict[str, float]) -> None:

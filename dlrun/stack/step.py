@@ -1,8 +1,9 @@
 """One step of several runs at once."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from dlrun.stack.update import Update
 from dlrun.stack.weights import Stack
 
 _SPLITS = ("train", "val", "train_eval")
+T = TypeVar("T")
 
 
 class StackedStep:
@@ -152,14 +154,14 @@ class StackedStep:
         return found
 
     @torch.no_grad()
-    def measure(self, split: str = "val") -> list[dict[str, float]]:
-        """The loss and the metrics of each run on a split."""
+    def measure(self, split: str = "val") -> Sequence[dict[str, float] | Exception]:
+        """The loss and the metrics of each run on a split, or its error."""
         first, pool = self._runs[0], self._pools[split]
         if self._measures_alone or not pool.gathers:
-            return [measure(run, getattr(run, split)) for run in self._runs]
+            return [_attempted(measure, run, getattr(run, split)) for run in self._runs]
         first.model.eval()
         axis = 0 if pool.shared else 1
-        tallies = [Tally(run.metrics) for run in self._runs]
+        tallies: list[Tally | Exception] = [Tally(run.metrics) for run in self._runs]
         losses, sums = [], []
         for x, y, counts in pool.every(first.lengths.evaluation_batch):
             y = x if first.reconstructs else y
@@ -181,23 +183,22 @@ class StackedStep:
                 loss, metric_sum = (torch.stack(each) for each in zip(*found, strict=True))
                 losses.append(loss)
                 sums.append(metric_sum)
-            for tally, (run, said, true) in zip(tallies, own, strict=True):
+            for number, (run, said, true) in enumerate(own):
                 if run.metrics and len(true):
-                    tally.add(*run.answers(said, true))
+                    tallies[number] = _attempted(_tallied, tallies[number], run, said, true)
         first.model.train()
         return self._values(split, sums, losses, tallies)
 
     def _values(
-        self, split: str, sums: list[Tensor], losses: list[Tensor], tallies: list[Tally]
-    ) -> list[dict[str, float]]:
+        self, split: str, sums: list[Tensor], losses: list[Tensor], tallies: list[Tally | Exception]
+    ) -> list[dict[str, float] | Exception]:
         """What is recorded of a split. sums, losses: (runs,) of each batch."""
         counts = [len(getattr(run, split)) for run in self._runs]
         if not any(counts):
             return [dict.fromkeys(run.measured, math.nan) for run in self._runs]
         totals = [map(math.fsum, torch.stack(parts).T.tolist()) for parts in (sums, losses)]
         return [
-            {run.metric.name: hits / count, "loss": loss / count}
-            | (tally.values(count) if run.metrics else {})
+            _attempted(_valued, run, hits / count, loss / count, tally, count)
             for run, hits, loss, tally, count in zip(
                 self._runs, *totals, tallies, counts, strict=True
             )
@@ -245,3 +246,28 @@ def _assessed(run: Run, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     if not len(y):
         return logits.new_zeros(()), logits.new_zeros(())
     return run.loss(logits, y) * len(y), run.metric_sum(logits, y)
+
+
+def _attempted(make: Callable[..., T], *of_run: Any) -> T | Exception:
+    """What is made of a run, or the error of that run alone, such as of the user's own metric."""
+    try:
+        return make(*of_run)
+    except Exception as error:
+        return error
+
+
+def _tallied(tally: Tally | Exception, run: Run, logits: Tensor, y: Tensor) -> Tally:
+    """With a batch more. Raises the error that stands in its place."""
+    if isinstance(tally, Exception):
+        raise tally
+    tally.add(*run.answers(logits, y))
+    return tally
+
+
+def _valued(
+    run: Run, value: float, loss: float, tally: Tally | Exception, count: int
+) -> dict[str, float]:
+    """What is recorded of a run. Raises the error that stands in place of its tally."""
+    if isinstance(tally, Exception):
+        raise tally
+    return {run.metric.name: value, "loss": loss} | (tally.values(count) if run.metrics else {})

@@ -20,13 +20,14 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dlrun import record
+from dlrun import metric, record
 from dlrun.data import Data
 from dlrun.engine import checkpoint
 from dlrun.engine.run import Run
 from dlrun.engine.state import begin, begin_together
 from dlrun.engine.train import Member, train, train_together
 from dlrun.errors import Failure
+from dlrun.metric import Metric
 from dlrun.recipe import build
 from dlrun.record import Record
 from dlrun.stack import StackedStep, apart, unfit
@@ -424,6 +425,27 @@ def test_a_run_that_diverges_touches_no_other(lab):
     words = ["optimizer=sgd", "preflight=off"]
     found = lab.compare(words, ["seed=1", "seed=2; optimizer.lr=1e200", "seed=3"])
     assert [bool(each.failure) for each in found] == [False, True, False]
+
+
+@pytest.mark.parametrize("words", [[], ["regularization=[weight_average]"]])
+@pytest.mark.parametrize("of_sums", [None, metric.mean])
+def test_a_metric_that_raises_touches_no_other_run(lab, of_sums, words):
+    def judge(predicted, y):
+        return (predicted.argmax(1) == y).double().sum()
+
+    def fail(predicted, y):
+        raise ValueError("no value")
+
+    def runs():
+        found = lab.runs(["train_eval=true", *words], ["seed=1", "seed=2", "seed=3"])
+        for run, function in zip(found, (judge, fail, judge), strict=True):
+            run.metrics = {"own": Metric("own", True, function=function, of_sums=of_sums)}
+        return found
+
+    first, failed, last = lab.together(runs())
+    assert (failed.failure, failed.points) == ("no value", [])
+    for one, of_all in zip(runs()[::2], (first, last), strict=True):
+        same(lab.alone(one), of_all)
 
 
 class Kill(Exception):
