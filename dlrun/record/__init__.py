@@ -228,7 +228,7 @@ def check_outputs(outputs: str | Path) -> None:
 
 
 def open_existing(directory: str | Path) -> Record:
-    """Take hold of a run to go on with it; a half-written last line is cut off.
+    """Take hold of a run to go on with it; what a killed process has half-written is removed.
 
     Raises Mistake where another process still writes it, and where its run.json is damaged,
     which an update would write anew.
@@ -242,10 +242,18 @@ def open_existing(directory: str | Path) -> Record:
             pid = read_status(directory).get("pid", "?")
             raise Mistake(f"run {directory.name} is still running (pid {pid})")
         ends.callback(lock.release)
+        _remove_parts(directory)
         file = ends.enter_context(path.open("ab", buffering=0))
         found = Record(directory, lock, file, points.cut(path), read_json(directory / "run.json"))
         ends.pop_all()
     return found
+
+
+def _remove_parts(directory: Path) -> None:
+    """Remove the files that never took their place, of those that the holder of a run writes."""
+    patterns = ["checkpoints/.*.part", *(f".{name}.*.part" for name in FILES)]
+    for left in (found for pattern in patterns for found in directory.glob(pattern)):
+        left.unlink(missing_ok=True)
 
 
 def is_running(directory: str | Path) -> bool:

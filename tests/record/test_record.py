@@ -117,6 +117,20 @@ def test_a_half_written_line_is_cut_when_the_run_goes_on(run):
     again.close()
 
 
+def test_half_written_files_are_removed_when_the_run_goes_on(run):
+    (run.directory / "checkpoints").mkdir()
+    left = [run.directory / name for name in ("checkpoints/.last.pt.7.part", ".run.json.7.part")]
+    other = run.directory / ".tracking.json.7.part"  # of a process that does not hold the run
+    for path in (*left, other):
+        path.touch()
+    with pytest.raises(Mistake, match="is still running"):
+        record.open_existing(run.directory)
+    assert all(path.exists() for path in left)
+    run.close()
+    record.open_existing(run.directory).close()
+    assert [path.exists() for path in (*left, other)] == [False, False, True]
+
+
 def test_a_file_of_only_half_a_line_becomes_empty(run):
     run.close()
     (run.directory / "metrics.jsonl").write_bytes(b'{"step"')
