@@ -136,7 +136,8 @@ class Stacks:
         key = f"{self._asked} {kin}"
         kept = record.read_json(self._file)
         if key in kept:
-            return Decision(**kept[key])
+            found = Decision(**kept[key])
+            return replace(found, size=min(found.size, _records()))  # which may be fewer by now
         found = decide(group, self._asked)
         record.write_json(self._file, kept | {key: asdict(found)})
         return found

@@ -7,6 +7,7 @@ import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
+from dlrun.job.stacked import KEPT, Decision, Stacks
 from dlrun.stack import worth
 from tests.states import timeless
 
@@ -131,6 +132,13 @@ def test_a_stack_holds_no_more_files_open_than_it_may(tmp_path, monkeypatch, sta
     monkeypatch.chdir(tmp_path)
     assert main([*COMMON, "procedure=ensemble", "procedure.seeds=4", "sweep.stack=8"]) == 0
     assert stacks == [2, 2]
+
+
+def test_what_was_decided_holds_as_far_as_files_may_be_open_now(tmp_path, monkeypatch):
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (109, 200))
+    kept = tmp_path / KEPT
+    record.write_json(kept, {"auto kin": {"size": 80, "gain": 9.5, "why": ""}})
+    assert Stacks("auto", kept).decision("kin", []) == Decision(2, 9.5)
 
 
 def test_old_garbage_is_looked_for_before_and_after(tmp_path, monkeypatch, stacks):
