@@ -116,10 +116,13 @@ def _ranges(source: Tensor, data: Data, names: Sequence[str], what: str) -> list
     """What the columns of the training split hold; what: of those that have no name each."""
     values = _values(source, data).flatten(1)
     if what == "target" and data.scale is not None:
-        values = values * data.scale.std + data.scale.mean
-        # A 0 comes back as what rounding leaves of it.
-        least = 4 * torch.finfo(values.dtype).eps * values.abs().amax(0)
-        values = values.where(values.abs() > least, 0.0)
+        std, mean = data.scale.std.double(), data.scale.mean.double()
+        # What float32 keeps of standardized targets, as a power of 10: below it are no digits
+        # of the data, and 1,000 would come back as 999.9999.
+        eps = torch.finfo(torch.float32).eps
+        least = 4 * eps * torch.maximum(values.abs().amax(0) * std, mean.abs())
+        digit = 10 ** least.clamp(min=eps**4).log10().ceil()
+        values = ((values * std + mean) / digit).round() * digit
     return [
         {
             "column": names[place] if len(names) == values.shape[1] else f"{what} {place + 1}",

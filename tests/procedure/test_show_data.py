@@ -49,13 +49,23 @@ def test_several_targets_by_their_names(tmp_path):
 
 
 def test_a_target_of_0_is_0(tmp_path):
-    y = np.arange(50, dtype="float32")[:, None] ** 2 * np.array([1, -1], "float32")
+    y = np.arange(50, dtype="float32")[:, None] ** 2 * np.array([1, -1, 0], "float32")
     np.savez(tmp_path / "t.npz", x=y, y=y)
     words = ["data=arrays", "data.path=t.npz", "loss=mse", "data.split=100/0/0"]
     assert main([*COMMON, *words, "data.task=regression"]) == 0
-    first, second, *_ = own()[1]["table"]
-    assert (first["lowest"], second["highest"]) == (0, 0)
+    first, second, third, *_ = own()[1]["table"]
+    assert (first["lowest"], second["highest"], third["mean"]) == (0, 0, 0)
     assert (first["highest"], second["lowest"]) == pytest.approx((2401, -2401))
+
+
+@pytest.mark.parametrize("y", [[1000, 2000, 3000], [-0.125, 0.5, 7.25], [0, 0, 0.5]])
+def test_a_target_is_as_it_stands_in_the_file(tmp_path, y):
+    rows = "".join(f"{place},{value}\n" for place, value in enumerate(y * 2))
+    (tmp_path / "t.csv").write_text(f"x,y\n{rows}")
+    words = ["data=arrays", "data.path=t.csv", "data.target=y", "data.split=100/0/0"]
+    assert main([*COMMON, *words, "data.features=[x]", "data.task=regression"]) == 0
+    target = own()[1]["table"][0]
+    assert (target["lowest"], target["highest"]) == pytest.approx((y[0], y[2]), rel=1e-12)
 
 
 @pytest.mark.proves("procedure=show_data")
