@@ -134,7 +134,18 @@ def _forced(
     values: NDArray[np.float64],
     form: str = "",
 ) -> Column:
-    """A column whose kind is said; it lacks what is not of this kind, too."""
+    """A column whose kind is said; it lacks what is not of this kind, too.
+
+    Raises Mistake where no value is of this kind.
+    """
+    if len(values) and np.isnan(values).all():
+        present = without(texts, missing_rows)
+        what = f"a date of the form {form}" if form else "a number"
+        right = f"{_form_of(present) or 'the form of its dates'}" if form else "text or out"
+        raise Mistake(
+            f"data.columns: {name} holds {cells.shown(present[0])}, and in no row {what}; write "
+            f"{right} instead of {form or kind}"
+        )
     whole = _filled(values, texts, missing_rows)
     return Column(name, texts, np.flatnonzero(np.isnan(whole)).tolist(), kind, whole, form)
 

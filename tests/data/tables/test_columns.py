@@ -125,6 +125,21 @@ def test_columns_are_what_the_user_says(tmp_path, caplog):
         arrays(path, target="y", columns=["size"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("number", "size holds '3 m2', and in no row a number; write text or out instead"),
+        ("%d/%m/%Y", "sold holds '2020-01-01', and in no row a date of the form %d/%m/%Y; write %Y"),
+        ("%H:%M", "size holds '3 m2', .* %H:%M; write the form of its dates instead of %H:%M"),
+    ],
+)
+def test_a_kind_that_no_value_has_is_said_with_one(tmp_path, kind, said):
+    path = tmp_path / "t.csv"
+    path.write_text("size,sold,y\n3 m2,2020-01-01,3.5\n1 m2,2020-01-02,1.5\n2 m2,2020-01-03,2.5\n")
+    with pytest.raises(Mistake, match=f"data.columns: {said}"):
+        arrays(path, target="y", columns={said.partition(" ")[0]: kind})
+
+
 @pytest.mark.parametrize("name", ["a", "größe (m²)", "a b", "it's", "null", "12", "x: y"])
 @pytest.mark.parametrize("kind", ["text", "%b %d, %Y"])
 def test_what_a_column_holds_is_proposed_as_it_is_typed(name, kind):
