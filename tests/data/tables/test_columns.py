@@ -129,7 +129,10 @@ def test_columns_are_what_the_user_says(tmp_path, caplog):
     ("kind", "said"),
     [
         ("number", "size holds '3 m2', and in no row a number; write text or out instead"),
-        ("%d/%m/%Y", "sold holds '2020-01-01', and in no row a date of the form %d/%m/%Y; write %Y"),
+        (
+            "%d/%m/%Y",
+            "sold holds '2020-01-01', and in no row a date of the form %d/%m/%Y; write",
+        ),
         ("%H:%M", "size holds '3 m2', .* %H:%M; write the form of its dates instead of %H:%M"),
     ],
 )
