@@ -61,6 +61,7 @@ __all__ = ["ChoiceSweep", "Glob", "IntervalSweep", "Override", "OverrideParseExc
 __all__ += ["PRIMARY", "RangeSweep", "Sweep", "Transformer"]
 
 _log = logging.getLogger("dlrun")
+_ENCLOSED = re.compile(r"['\"].*|\[[^]]*\]?|{[^}]*}?", re.DOTALL)
 PATHS = ("outputs", "resume", "weights", "data.root", "data.path", "data.cache", "tracking.uri")
 """Settings that hold a path."""
 _KEPT = 16  # recipes that are composed to compare with
@@ -292,6 +293,15 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(overrides))
 
 
+def reads(word: str) -> bool:
+    """Whether Hydra reads an override."""
+    try:
+        parse([word])
+    except OverrideParseException:
+        return False
+    return True
+
+
 def apply(overrides: Sequence[Override], recipe: DictConfig) -> None:
     """Set plain values in a composed recipe, as Hydra does; a free mapping is replaced."""
     for override in overrides:
@@ -302,12 +312,15 @@ def apply(overrides: Sequence[Override], recipe: DictConfig) -> None:
 
 
 def readable(word: str, several: bool = False) -> str:
-    """An override of a path in the form that Hydra reads: `~/x` and `photos (1)` need quotes.
+    """An override of a path in the form that Hydra reads: `~/x` and `it's` need quotes.
 
+    A path that begins with a quote, and one wholly in brackets, is left as it was typed.
     several: whether commas separate the values of a sweep.
     """
     key, _, value = word.partition("=")
-    if key.lstrip("+") not in PATHS or not value or set(value) & set("'\"") or value[0] in "[{":
+    if key.lstrip("+") not in PATHS or not value or _ENCLOSED.fullmatch(value):
+        return word
+    if (set(value) & set("'\"") or value[0] in "[{") and reads(word):
         return word
     values = re.split(r",(?![^{]*})", value) if several and not _is_choice(value) else [value]
     return f"{key}={','.join(each if _is_read(each) else shell.quoted(each) for each in values)}"

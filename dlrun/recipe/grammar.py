@@ -15,15 +15,15 @@ _KEY = f"a name in {{ }} has no quotes, and only letters A to Z and a to z, digi
 def unreadable(key: str, value: str) -> str:
     """What is wrong with a value that Hydra cannot read."""
     bare = value.rstrip(",")
-    if bare not in (value, "") and key not in _TEXTS and _reads(f"{key}={bare}"):
+    if bare not in (value, "") and key not in _TEXTS and compose.reads(f"{key}={bare}"):
         return f"cannot be read with a comma at its end; write {shell.quote(f'{key}={bare}')}"
-    nested = value[:1] in _NESTED
+    nested = value[:1] in _NESTED and value.endswith(_PAIRS[value[0]])
     if nested and (found := _wrong_name(value)):
         return found
     right = f"{key}={_quoted(value) if nested else shell.quoted(value)}"
     if not nested and set(value) & set("'\""):
         return "cannot be read; a text with signs stands in one pair of quotes, from end to end"
-    if _reads(right):
+    if compose.reads(right):
         return f"cannot be read; put {'texts' if nested else 'the value'} in quotes: " + (
             shell.quote(right)
         )
@@ -35,7 +35,7 @@ def _wrong_name(value: str) -> str:
     for name, item in _items(value):
         if name is None and value[0] == "{":
             return f"{item!r} in {{ }} has no value; write {{name: value}}"
-        if name is not None and not _reads(f"key={{{name}: 1}}"):
+        if name is not None and not compose.reads(f"key={{{name}: 1}}"):
             return f"{name.strip()} cannot be a name; {_KEY}"
         if item[:1] in _NESTED and (found := _wrong_name(item)):
             return found
@@ -45,7 +45,7 @@ def _wrong_name(value: str) -> str:
 def _quoted(value: str) -> str:
     """The value with quotes around what cannot be read without them."""
     if value[:1] not in _NESTED:
-        return value if _reads(f"key={value}") else shell.quoted(value)
+        return value if compose.reads(f"key={value}") else shell.quoted(value)
     items = [("" if name is None else f"{name}: ", _quoted(item)) for name, item in _items(value)]
     inside = ", ".join(before + item for before, item in items)
     return f"{value[0]}{inside}{_PAIRS[value[0]]}"
@@ -74,12 +74,3 @@ def _split(text: str, sign: str) -> list[str]:
         else:
             parts[-1] += character
     return parts
-
-
-def _reads(word: str) -> bool:
-    """Whether Hydra reads an override."""
-    try:
-        compose.parse([word])
-    except compose.OverrideParseException:
-        return False
-    return True

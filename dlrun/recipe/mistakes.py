@@ -22,6 +22,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from dlrun import shell
 from dlrun.errors import Mistake, first_line, refuse
 from dlrun.recipe import compose, faulty, grammar, settle, signature, suggest
 from dlrun.recipe.catalogue import LAUNCHER, Catalogue, unreadable
@@ -168,7 +169,9 @@ def _parsed(composer: Composer, word: str) -> Override | str:
             missing = closing if value.count(opening) > value.count(closing) else opening
             return f"a {missing} is missing"
     if value.count("'") % 2 or value.count('"') % 2:
-        return "a quotation mark is missing"
+        right = f"; for a text write {shell.quote(shell.setting(key, value))}"
+        begun = value.startswith(("'", '"', "[", "{"))
+        return "a quotation mark is missing" + ("" if begun else right)
     return suggest.distribution(word) or grammar.unreadable(key, value)
 
 

@@ -29,7 +29,7 @@ def test_the_cause_is_said_and_no_quotes_are_proposed(value, said):
 
 def test_the_signs_that_a_name_may_have_are_those_that_hydra_reads():
     signs = set(map(chr, range(33, 127))) - set("\\:") - set(string.ascii_letters + string.digits)
-    read = {sign for sign in signs if grammar._reads(f"lr_of={{a{sign}b: 2}}")}
+    read = {sign for sign in signs if compose.reads(f"lr_of={{a{sign}b: 2}}")}
     assert set(grammar._SIGNS.split()) == read
     assert grammar._SIGNS in grammar.unreadable("lr_of", "{'head': 2}")
 
@@ -45,6 +45,12 @@ def test_the_signs_that_a_name_may_have_are_those_that_hydra_reads():
 )
 def test_a_comma_at_the_end_is_left_out(word, right):
     assert grammar.unreadable(*word.split("=")).endswith(f"; write {right}")
+
+
+@pytest.mark.parametrize("value", ["[x].csv", "{x} y", "[a] [b", "{a: 1}[2"])
+def test_a_text_that_begins_with_a_bracket_is_proposed_whole(value):
+    word = shlex.split(grammar.unreadable("name", value).partition("quotes: ")[2])
+    assert [each.value() for each in compose.parse(word)] == [value]
 
 
 @pytest.mark.parametrize(
