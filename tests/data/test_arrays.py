@@ -194,13 +194,19 @@ def test_what_whole_numbers_were_taken_for_is_said_on_every_start(tmp_path, capl
     for _ in range(2):  # the second time from the cache
         caplog.clear()
         arrays(path)
-        assert "600 different whole numbers in 600 samples, taken for numbers" in caplog.text
+        assert (
+            "the target has 600 different whole numbers in 600 samples, taken for numbers"
+            in caplog.text
+        )
         assert "data.task=classification" in caplog.text
     path = npz(tmp_path, x=x, y=many)
     for _ in range(2):
         caplog.clear()
         arrays(path)
-        assert "100 different whole numbers in 600 samples, taken for classes" in caplog.text
+        assert (
+            "the target has 100 different whole numbers in 600 samples, taken for classes"
+            in caplog.text
+        )
         assert "data.task=regression" in caplog.text
 
 
@@ -328,9 +334,9 @@ def test_tables_that_cannot_be(tmp_path, text, target, message):
 
 
 def test_strings_are_no_regression_and_fractions_no_classes(tmp_path):
-    with pytest.raises(Mistake, match=r"data\.task=regression: y has strings"):
+    with pytest.raises(Mistake, match=r"data\.task=regression: the target has strings"):
         arrays(csv(tmp_path, "a,b\n1,x\n2,y\n"), target="b", task="regression")
-    with pytest.raises(Mistake, match=r"data\.task=classification: y has fractions"):
+    with pytest.raises(Mistake, match=r"data\.task=classification: the target has fractions"):
         arrays(csv(tmp_path, "a,b\n1,0.5\n2,1.5\n"), target="b", task="classification")
 
 

@@ -95,7 +95,7 @@ def test_a_dry_run_builds_each_point_with_the_loss_of_its_data(place, capsys):
         ("numbers", ("loss=cross_entropy",), "use loss=mse, mae or huber"),
         ("labels", ("loss=cross_entropy",), "are labels; use loss=bce"),
         ("numbers", ("data.task=multilabel",), "each label is 0 or 1"),
-        ("classes", ("data.task=multilabel",), "y has the value 2"),
+        ("classes", ("data.task=multilabel",), "the target has the value 2"),
         ("labels", ("data.task=multilabel", "data.scale_targets=true"), "labels are 0 and 1"),
         ("labels", ("data.task=classification",), "classes must be (n,)"),
     ],

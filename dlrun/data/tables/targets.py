@@ -71,7 +71,9 @@ def encode(y: Array, task: str = "auto") -> tuple[Array, tuple[str, ...]]:
             "data.task=regression predicts several numbers"
         )
     if kind == "f" and (y != np.round(y)).any():
-        raise Mistake("data.task=classification: y has fractions; use data.task=regression")
+        raise Mistake(
+            "data.task=classification: the target has fractions; use data.task=regression"
+        )
     values, labels = np.unique(y, return_inverse=True)
     names = tuple(str(int(v) if kind == "f" else v) for v in values.tolist())
     return labels.astype(np.int64), names
@@ -102,8 +104,8 @@ def require_labels(y: Array) -> None:
     odd = y[(y != 0) & (y != 1)]
     if len(odd):
         raise Mistake(
-            f"data.task=multilabel: y has the value {odd[0]:g}; each label is 0 or 1, in a column "
-            "of its own"
+            f"data.task=multilabel: the target has the value {odd[0]:g}; each label is 0 or 1, in "
+            "a column of its own"
         )
 
 
@@ -118,7 +120,7 @@ def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     texts, name = column.texts, column.name
     numbers = cells.read_numbers(texts, decimal)
     if task in ("regression", "multilabel"):
-        return require_numbers(column, decimal, f"data.task={task}: y has strings"), ""
+        return require_numbers(column, decimal, f"data.task={task}: the target has strings"), ""
     whole = cells.read_whole(texts)
     if whole is not None:
         return whole, ""
@@ -262,15 +264,15 @@ def say_what_for(source: Source) -> None:
         names, found = source.classes, len(source.classes)
         if found > EVIDENT and all(map(cells.is_whole, names)):
             _log.warning(
-                f"y has {found} different whole numbers in {len(source.y)} samples, taken for "
-                "classes; data.task=regression takes them for numbers"
+                f"the target has {found} different whole numbers in {len(source.y)} samples, taken "
+                "for classes; data.task=regression takes them for numbers"
             )
         return
     y = source.y.numpy()
     if y.shape[1] == 1 and (y == np.round(y)).all() and np.abs(y).max() < _WHOLE:
         _log.warning(
-            f"y has {len(np.unique(y))} different whole numbers in {len(y)} samples, taken for "
-            "numbers (regression); data.task=classification takes them for classes"
+            f"the target has {len(np.unique(y))} different whole numbers in {len(y)} samples, "
+            "taken for numbers (regression); data.task=classification takes them for classes"
         )
 
 
@@ -291,10 +293,12 @@ def _as_numbers(y: Array) -> NDArray[np.float32]:
     if y.dtype.kind == "U":
         numbers = cells.read_numbers(y.ravel().tolist(), "point")
         if numbers is None:
-            raise Mistake("data.task=regression: y has strings; expected numbers")
+            raise Mistake("data.task=regression: the target has strings; expected numbers")
         y = numbers.reshape(y.shape)
     with np.errstate(over="ignore"):  # said below
         y = y.reshape(len(y), -1).astype(np.float32)
     if not np.isfinite(y).all():
-        raise Mistake(f"y has {shell.counted(int((~np.isfinite(y)).sum()), 'value')} beyond 3.4e38")
+        raise Mistake(
+            f"the target has {shell.counted(int((~np.isfinite(y)).sum()), 'value')} beyond 3.4e38"
+        )
     return y

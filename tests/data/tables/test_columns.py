@@ -331,7 +331,9 @@ def test_dates_of_another_form_are_named_where_they_are_to_be_predicted(tmp_path
     said = rf"y holds '{other}' in row 40, among 39 different dates of the form %d\.%m\.%Y; write"
     with pytest.raises(Mistake, match=rf"{said} all in one form; data\.task=classification takes"):
         arrays(path, target="y")
-    with pytest.raises(Mistake, match=rf"data\.task=regression: y has strings: the column {said}"):
+    with pytest.raises(
+        Mistake, match=rf"data\.task=regression: the target has strings: the column {said}"
+    ):
         arrays(path, target="y", task="regression")
     assert len(arrays(path, target="y", task="classification").classes) == ROWS
 
