@@ -289,9 +289,13 @@ def summary(
 
 def name(overrides: Sequence[str]) -> str:
     """A run's name: what was changed, e.g. `model=cnn optimizer.lr=0.1`; `default` if nothing."""
-    telling = [
+    return " ".join(telling(overrides))[:250] or "default"
+
+
+def telling(overrides: Sequence[str]) -> list[str]:
+    """The overrides that name a run."""
+    return [
         word
         for word in overrides
         if not any(f"{shell.key(word)}.".startswith(f"{key}.") for key in _UNNAMED)
     ]
-    return " ".join(telling)[:250] or "default"

@@ -371,7 +371,7 @@ class Driver:
             return False
         self.ledger.keep(replace(point, runs=twin.runs, status=twin.status))
         self._say(
-            point.trial, " ".join(self.plan.space.named(point.values)), f"as point {twin.trial + 1}"
+            point.trial, " ".join(self.plan.named(point.values)), f"as point {twin.trial + 1}"
         )
         return True
 
@@ -387,7 +387,7 @@ class Driver:
                 continue
             more = [] if seed == first else [f"seed={seed}"]
             changed = [*point.overrides, *more]
-            named = [*self.plan.space.named(point.values), *more]
+            named = [*self.plan.named(point.values), *more]
             made = self.plan.recipes.of(changed)
             directory = self.runs.find(made.digest, made.recipe)
             if directory is not None and trains(made.recipe):

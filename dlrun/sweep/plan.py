@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import shell
 from dlrun.errors import Mistake, refuse
+from dlrun.job import recording
 from dlrun.recipe import compose, identity, mistakes, view
 from dlrun.recipe.compose import Composer, Override
 from dlrun.recipe.identity import NEUTRAL
@@ -68,6 +69,10 @@ class Plan:
         known = {tuple(self.first): (self.base, compose.choices(self.composed))}
         known = {} if self.space.points else known  # all of which have other words
         return Recipes(self.composer, space.lines(self.fixed), known)
+
+    def named(self, values: Mapping[str, Any]) -> list[str]:
+        """What a point is called by: what it varies; the only one by what was typed."""
+        return self.space.named(values) or recording.telling(self.words)
 
     @property
     def words(self) -> list[str]:

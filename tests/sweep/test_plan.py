@@ -142,3 +142,17 @@ def test_the_recipes_of_a_large_stack_are_made_once():
         recipes = Recipes(composer, [], {})
         first, again = ([recipes.of([f"seed={n}"]) for n in range(256)] for _ in range(2))
     assert all(one is other for one, other in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["optimizer=sgd", "tracking=none"], ["optimizer=sgd"]),
+        (["optimizer=sgd", "seed=3,3"], ["seed=3"]),
+        (["tracking=none"], []),
+    ],
+)
+def test_the_only_point_is_called_by_what_was_typed(planned, words, named):
+    plan = planned(*words)
+    [values] = plan.space.grid()
+    assert plan.named(values) == named
