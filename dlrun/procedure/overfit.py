@@ -118,7 +118,7 @@ def _train(lab: Lab, data: Data, samples: Sequence[int], steps: int) -> dict[int
         training = Training(
             name=f"{count} sample{'s' if count > 1 else ''}",
             settings=_settings(lab.recipe, steps),
-            rows={"train": order[:count], "held_out": held_out},
+            rows={"train": order[:count]} | ({"held_out": held_out} if held_out else {}),
             until={"train/accuracy": 1.0},
             test=False,
         )

@@ -114,6 +114,14 @@ def test_to_go_on_with_a_run_finds_no_default_changed(here, capsys, nothing):
     assert "defaults have changed" not in capsys.readouterr().err
 
 
+def test_without_validation_nothing_is_said_of_it(here, capsys):
+    words = ["procedure.samples=[1]", "procedure.steps=30", "data.split=100/0/0"]
+    main([*COMMON, *words])
+    said = capsys.readouterr().out
+    assert "val/" not in said
+    assert "held_out" not in said
+
+
 def test_more_than_a_few_need_not_be_memorized(here):
     assert main([*COMMON, "procedure.samples=[500]", "procedure.steps=1"]) == 0
     assert "No number of samples was memorized within 1 step." in told()[0]["findings"][0]["text"]
