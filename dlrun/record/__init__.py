@@ -251,9 +251,11 @@ def open_existing(directory: str | Path) -> Record:
 
 def _remove_parts(directory: Path) -> None:
     """Remove the files that never took their place, of those that the holder of a run writes."""
-    patterns = ["checkpoints/.*.part", *(f".{name}.*.part" for name in FILES)]
-    for left in (found for pattern in patterns for found in directory.glob(pattern)):
-        left.unlink(missing_ok=True)
+    own = tuple(f".{name}." for name in FILES)
+    for folder, starts in ((directory, own), (directory / "checkpoints", ".")):
+        for name in os.listdir(folder) if folder.is_dir() else ():
+            if name.startswith(starts) and name.endswith(".part"):
+                (folder / name).unlink(missing_ok=True)
 
 
 def is_running(directory: str | Path) -> bool:
