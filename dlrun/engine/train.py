@@ -429,6 +429,7 @@ def _save(member: Member, state: State, number: int = 0) -> None:
 def _saving(member: Member, state: State, number: int) -> Iterator[None]:
     """Write what is to be kept to the side; at the end it is in place, safely on the disk."""
     record, best = member.record, member.standing.best
+    record.check_there()
     folder = record.directory / "checkpoints"
     with ExitStack() as files:
         if best is not None:

@@ -112,7 +112,7 @@ class Record:
 
     def append(self, step: int, epoch: float, values: dict[str, float]) -> None:
         """Add one point. Raises Failure where the disk refuses it; no half line stays."""
-        self._check_there()
+        self.check_there()
         point = {"step": step, "epoch": epoch, "time": round(time() * 1000), "values": values}
         line = points.line(point)
         with guard(self.directory / points.NAME):
@@ -128,7 +128,7 @@ class Record:
 
     def settle(self) -> None:
         """Wait until the points are safely on the disk. Raises Failure where it refuses them."""
-        self._check_there()
+        self.check_there()
         with guard(self.directory / points.NAME):
             os.fsync(self._file.fileno())
 
@@ -185,7 +185,8 @@ class Record:
         self._file.close()
         self._lock.release()
 
-    def _check_there(self) -> None:
+    def check_there(self) -> None:
+        """Raise Failure where the record has been deleted meanwhile."""
         if not os.fstat(self._file.fileno()).st_nlink:
             raise Failure(f"{self.directory / points.NAME} has been deleted; nothing is recorded")
 

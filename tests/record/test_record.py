@@ -215,7 +215,7 @@ def test_a_disk_that_is_full_only_then_is_said_at_the_end_of_what_is_written_tog
 def test_a_run_that_is_deleted_meanwhile_records_no_further(run, caplog):
     run.append(1, 0.1, {"a": 1.0})
     shutil.rmtree(run.directory)
-    for attempt in (run.settle, lambda: run.append(2, 0.2, {"a": 2.0})):
+    for attempt in (run.check_there, run.settle, lambda: run.append(2, 0.2, {"a": 2.0})):
         with pytest.raises(Failure, match=r"metrics\.jsonl has been deleted"):
             attempt()
     with pytest.raises(Failure, match=r"status\.json: No such file"):
