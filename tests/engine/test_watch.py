@@ -199,18 +199,18 @@ def test_nothing_is_recorded_or_built_when_it_is_off(train_recipe, monkeypatch):
 
 
 class Operations(TorchDispatchMode):
-    """Counts the operations of torch."""
+    """Counts the operations of torch, but for detaching, which differs by version."""
 
     count = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += 1
+        self.count += function is not torch.ops.aten.detach.default
         return function(*args, **(kwargs or {}))
 
 
 def test_a_look_is_cheap(compose_recipe, digits):
-    """A small network's time is that of its operations: ten a layer for what it gives and gets
-    back, nine for its weights, and what goes there and back and puts the weights back.
+    """A small network's time is that of its operations: six a layer for what it gives and gets
+    back, four for its weights, and what goes there and back and puts the weights back.
     """
     run = build.build(compose_recipe("watch=layers"), digits)
     watch = Watch(run)
@@ -223,7 +223,7 @@ def test_a_look_is_cheap(compose_recipe, digits):
     with Operations() as look:
         watch.look()
     put_back, updates = 2 * 4, 4
-    assert look.count <= bare.count + 3 * 10 + 2 * 9 + put_back + updates
+    assert look.count <= bare.count + 3 * 6 + 2 * 4 + put_back + updates
 
 
 class Functional(nn.Module):
