@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from contextlib import closing, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -111,7 +111,7 @@ def _find_files(path: Path) -> None:
     MLflow keeps whole paths, and would make the old folder again. A database that nobody may
     write stays as it is.
     """
-    here = artifacts(path)
+    here, folder = artifacts(path), path.parent / "artifacts"
     with (
         suppress(sqlite3.DatabaseError),  # MLflow says it
         closing(sqlite3.connect(path, timeout=_BUSY)) as database,
@@ -120,10 +120,12 @@ def _find_files(path: Path) -> None:
         tables = {name for [name] in database.execute("SELECT name FROM sqlite_master")}
         found = database.execute("SELECT experiment_id, artifact_location FROM experiments")
         for number, before in found.fetchall():
-            if before == here or PurePosixPath(before).name != "artifacts":
+            if before == here or Path(before).name != folder.name:
                 continue
             own = database.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (number,))
-            if not any((path.parent / "artifacts" / run).is_dir() for [run] in own):
+            if not any((folder / run).is_dir() for [run] in own):
+                continue
+            if os.path.exists(before) and os.path.samefile(before, folder):  # by a link
                 continue
             for table, column in _LOCATIONS.items():
                 if table in tables:

@@ -96,6 +96,14 @@ def test_a_database_finds_the_files_that_went_with_it(tmp_path, move, name):
     store.disconnect(f"sqlite:///{now}/x.db")
 
 
+def test_a_database_that_is_named_by_a_link_stays_as_it_is(tmp_path):
+    client, experiment = store.connect(f"sqlite:///{tmp_path}/real/x.db", "mine")
+    client.log_text(client.create_run(experiment).info.run_id, "first", "a.txt")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    client, same = store.connect(f"sqlite:///{tmp_path}/link/x.db", "mine")
+    assert client.get_experiment(same).artifact_location == f"{tmp_path}/real/artifacts"
+
+
 def test_a_database_that_may_not_be_written_stays_as_it_is(tmp_path, monkeypatch):
     client, experiment = store.connect(f"sqlite:///{tmp_path}/before/x.db", "mine")
     client.log_text(client.create_run(experiment).info.run_id, "first", "a.txt")
