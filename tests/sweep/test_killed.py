@@ -72,8 +72,8 @@ def test_a_killed_sweep_ends_as_a_whole_one_does(name, tmp_path):
 def _size(folder: Path) -> int:
     """How much of anything is written down: it grows when the child is at work."""
     outputs = folder / "outputs"
-    found = [*outputs.glob("runs/*/*.json*"), *outputs.glob("sweeps/*/ledger.jsonl")]
-    return sum(path.stat().st_size for path in found if path.exists())
+    found = [*outputs.glob("runs/*/[!.]*.json*"), *outputs.glob("sweeps/*/ledger.jsonl")]
+    return sum(path.stat().st_size for path in found)
 
 
 def _elapsed(directory: Path) -> float:
