@@ -117,7 +117,6 @@ def _find_files(path: Path) -> None:
         closing(sqlite3.connect(path, timeout=_BUSY)) as database,
         database,
     ):
-        tables = {name for [name] in database.execute("SELECT name FROM sqlite_master")}
         found = database.execute("SELECT experiment_id, artifact_location FROM experiments")
         for number, before in found.fetchall():
             if before == here or Path(before).name != folder.name:
@@ -128,12 +127,11 @@ def _find_files(path: Path) -> None:
             if os.path.exists(before) and os.path.samefile(before, folder):  # by a link
                 continue
             for table, column in _LOCATIONS.items():
-                if table in tables:
-                    database.execute(
-                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
-                        f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                        (here, len(before) + 1, before, len(before) + 1, f"{before}/"),
-                    )
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                    (here, len(before) + 1, before, len(before) + 1, f"{before}/"),
+                )
 
 
 def _synchronize_never(connection: sqlite3.Connection, _: object) -> None:
