@@ -6,6 +6,14 @@ from typing import Any
 
 import torch
 
+from dlrun.engine import checkpoint
+
+
+def save(state: Mapping[str, Any], folder: Path) -> None:
+    """Write a whole state, as a run does that trains alone."""
+    with checkpoint.saving(state, folder):
+        pass
+
 
 def differences(a: Any, b: Any, where: str = "") -> list[str]:
     """Where two states are not the same bit for bit, at any depth."""

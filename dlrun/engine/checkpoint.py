@@ -33,33 +33,28 @@ State = dict[str, Any]
 _log = logging.getLogger("dlrun")
 
 
-def save(state: Mapping[str, Any], folder: Path) -> None:
-    """Write `state` as last.pt; what was last.pt becomes previous.pt.
-
-    Raises Failure when it can't be written (a full disk, say).
-    """
-    with saving(state, folder):
-        pass
-
-
-def save_as(name: str, state: Mapping[str, Any], folder: Path) -> None:
-    """Write the best weights, or what a run begins with. Raises Failure as `save` does."""
-    with saving_as(name, state, folder):
-        pass
-
-
 @contextmanager
 def saving(state: Mapping[str, Any], folder: Path) -> Iterator[None]:
-    """Begin with all of `save` that needs no disk; its end waits for that, in any thread."""
+    """Write `state` to the side; at the end it is last.pt, and what was that is previous.pt.
+
+    Only the end waits for the disk, in any thread. Raises Failure when it can't be written (a full
+    disk, say).
+    """
     with _placing(owned(dict(state)), folder / "last.pt", before=folder / "previous.pt"):
         yield
 
 
 @contextmanager
 def saving_as(name: str, state: Mapping[str, Any], folder: Path) -> Iterator[None]:
-    """The same of `save_as`."""
+    """The same of the best weights, or of what a run begins with."""
     with _placing(dict(state), folder / name):
         yield
+
+
+def save_as(name: str, state: Mapping[str, Any], folder: Path) -> None:
+    """Write these at once. Raises Failure as `saving` does."""
+    with saving_as(name, state, folder):
+        pass
 
 
 def owned(value: Any) -> Any:
@@ -168,7 +163,7 @@ def weights(path: Path) -> State:
 
 
 def mend_best(best: Mapping[str, Any], folder: Path) -> None:
-    """Write best.pt again where it is missing or damaged, and say so. Raises Failure as `save`."""
+    """Write best.pt again where it is missing or damaged, and say so. Raises as `save_as`."""
     path = folder / "best.pt"
     try:
         read(path)

@@ -413,9 +413,9 @@ def _save_all(saved: Sequence[tuple[Member, State, int]]) -> None:
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="checkpoint") as threads:
         settled = []
         for each in saved:
-            with ExitStack() as files:
-                files.enter_context(_saving(*each))
-                settled.append(threads.submit(files.pop_all().close))
+            files = ExitStack()
+            files.enter_context(_saving(*each))
+            settled.append(threads.submit(files.close))
         for one in settled:
             one.result()
 

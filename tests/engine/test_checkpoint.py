@@ -12,11 +12,12 @@ import torch
 
 from dlrun.engine import checkpoint
 from dlrun.errors import Failure, Mistake
+from tests.states import save
 
 
 def test_what_is_saved_is_loaded(tmp_path):
     state = {"step": 3, "weights": torch.randn(4, 5), "nested": {"sizes": [1, 2], "none": None}}
-    checkpoint.save(state, tmp_path)
+    save(state, tmp_path)
     loaded = checkpoint.load(tmp_path)
     assert loaded is not None
     assert torch.equal(loaded.pop("weights"), state.pop("weights"))
@@ -29,7 +30,7 @@ def test_nothing_saved_is_nothing_loaded(tmp_path):
 
 def test_the_one_before_is_kept(tmp_path):
     for step in range(3):
-        checkpoint.save({"step": step}, tmp_path)
+        save({"step": step}, tmp_path)
     assert checkpoint.read(tmp_path / "last.pt") == {"step": 2}
     assert checkpoint.read(tmp_path / "previous.pt") == {"step": 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "previous.pt"]
@@ -41,7 +42,7 @@ def test_no_hard_links_are_needed(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.link", refuse)
     for step in range(3):
-        checkpoint.save({"step": step}, tmp_path)
+        save({"step": step}, tmp_path)
     assert checkpoint.load(tmp_path) == {"step": 2}
     assert checkpoint.read(tmp_path / "previous.pt") == {"step": 1}
 
@@ -61,19 +62,19 @@ def test_at_every_moment_a_whole_one_is_there(tmp_path, monkeypatch):
 
         monkeypatch.setattr(Path, name, watch)
 
-    checkpoint.save({"step": 0}, tmp_path)
+    save({"step": 0}, tmp_path)
     for name in ("replace", "rename", "unlink"):
         watched(name)
     for step in (1, 2):
         found.clear()
-        checkpoint.save({"step": step}, tmp_path)
+        save({"step": step}, tmp_path)
         assert found == [{"step": step - 1}] * 3 + [{"step": step}]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text"])
 def test_a_damaged_one_falls_back_with_a_warning(tmp_path, damage, caplog):
     for step in range(2):
-        checkpoint.save({"step": step, "weights": torch.zeros(1000)}, tmp_path)
+        save({"step": step, "weights": torch.zeros(1000)}, tmp_path)
     last = tmp_path / "last.pt"
     content = bytearray(last.read_bytes())
     if damage == "cut":
@@ -101,7 +102,7 @@ def test_what_nothing_stands_in_for_is_refused_where_it_is_damaged(tmp_path):
 
 def test_both_damaged_is_a_fresh_start(tmp_path, caplog):
     for step in range(2):
-        checkpoint.save({"step": step}, tmp_path)
+        save({"step": step}, tmp_path)
     for name in ("last.pt", "previous.pt"):
         (tmp_path / name).write_bytes(b"")
     assert checkpoint.load(tmp_path) is None
@@ -111,7 +112,7 @@ def test_both_damaged_is_a_fresh_start(tmp_path, caplog):
 def test_of_a_run_that_is_only_read_nothing_goes_on(tmp_path, caplog):
     assert checkpoint.of_trained(tmp_path) is None
     for step in range(2):
-        checkpoint.save({"step": step}, tmp_path)
+        save({"step": step}, tmp_path)
     assert checkpoint.of_trained(tmp_path) == {"step": 1}
     assert caplog.messages == []
     (tmp_path / "last.pt").write_bytes(b"cut")
@@ -134,28 +135,28 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, caplog):
 
 
 def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path, monkeypatch):
-    checkpoint.save({"step": 1}, tmp_path)
+    save({"step": 1}, tmp_path)
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(Failure, match=r"last\.pt: the disk is full"):
-        checkpoint.save({"step": 2}, tmp_path)
+        save({"step": 2}, tmp_path)
     assert checkpoint.load(tmp_path) == {"step": 1}
     assert {path.name for path in tmp_path.iterdir()} <= {"last.pt", "previous.pt"}
 
 
 def test_what_torch_makes_of_a_full_disk_is_said_too(tmp_path, monkeypatch):
-    def save(state: object, file: object) -> None:
+    def failing(state: object, file: object) -> None:
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
         finally:
             raise RuntimeError("[enforce fail at inline_container.cc:671] unexpected pos")
 
-    monkeypatch.setattr(torch, "save", save)
+    monkeypatch.setattr(torch, "save", failing)
     with pytest.raises(Failure, match=r"last\.pt: the disk is full$"):
-        checkpoint.save({"step": 1}, tmp_path)
+        save({"step": 1}, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -166,7 +167,9 @@ def test_a_file_that_may_not_grow_is_said(tmp_path):
         "from dlrun.engine import checkpoint\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
-        "checkpoint.save({'weights': torch.zeros(50_000)}, pathlib.Path(sys.argv[1]))\n"
+        "state = {'weights': torch.zeros(50_000)}\n"
+        "with checkpoint.saving(state, pathlib.Path(sys.argv[1])):\n"
+        "    pass\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
@@ -176,11 +179,11 @@ def test_a_file_that_may_not_grow_is_said(tmp_path):
 
 
 def test_what_waits_for_the_disk_keeps_no_copy(tmp_path, monkeypatch):
-    written, save = [], torch.save
+    written, real = [], torch.save
 
     def noted(state, file):
         written.append(weakref.ref(state["weights"]))
-        save(state, file)
+        real(state, file)
 
     monkeypatch.setattr(torch, "save", noted)
     every = torch.zeros(10, 5)
@@ -192,7 +195,7 @@ def test_what_waits_for_the_disk_keeps_no_copy(tmp_path, monkeypatch):
 
 def test_the_folder_of_a_deleted_run_does_not_come_back(tmp_path):
     with pytest.raises(Failure, match="No such file or directory"):
-        checkpoint.save({"step": 1}, tmp_path / "gone" / "checkpoints")
+        save({"step": 1}, tmp_path / "gone" / "checkpoints")
     assert not (tmp_path / "gone").exists()
 
 
@@ -206,7 +209,7 @@ def test_the_warning_is_one_short_line(tmp_path, caplog):
 
 def test_one_that_does_not_fit_is_passed_over_in_one_warning(tmp_path, caplog):
     for step in range(2):
-        checkpoint.save({"step": step}, tmp_path)
+        save({"step": step}, tmp_path)
     with caplog.at_level(logging.WARNING, "dlrun"):
         found = checkpoint.load(tmp_path, lambda state: "too new" if state["step"] else "")
         assert found == {"step": 0}
@@ -220,7 +223,7 @@ def test_one_that_may_not_be_read_is_a_mistake(tmp_path, monkeypatch):
     def refuse(path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    checkpoint.save({"step": 1}, tmp_path)
+    save({"step": 1}, tmp_path)
     monkeypatch.setattr(checkpoint, "read", refuse)
     with pytest.raises(Mistake, match=r"last\.pt: may not be read"):
         checkpoint.load(tmp_path)

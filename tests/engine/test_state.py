@@ -18,6 +18,7 @@ from dlrun.errors import Mistake
 from dlrun.recipe import build
 from dlrun.regularization import Regularizer
 from tests.conftest import Watcher
+from tests.states import save
 
 SHORT = ("epochs='6 steps'", "validate_every='2 steps'", "log_every='2 steps'")
 SHORT += ("checkpoint_every='5 steps'", "optimizer.lr=0.01")
@@ -165,7 +166,7 @@ def test_what_was_fitted_stays_and_samples_are_prepared_with_it(train_then_resum
         saved = checkpoint.read(path / "last.pt")
         for value in saved["preprocessing"].values():
             value += 1
-        checkpoint.save(saved, path)
+        save(saved, path)
 
     run, _, said = train_then_resume("", "", (), shift)
     assert said == []
@@ -243,7 +244,7 @@ def test_groups_of_the_same_weights_with_another_mark(train_then_resume):
         saved = checkpoint.read(path / "last.pt")
         for group in saved["optimizer"]["state"]["param_groups"]:
             group["muon"] = not group["muon"]
-        checkpoint.save(saved, path)
+        save(saved, path)
 
     run, _, said = train_then_resume("optimizer=muon", "optimizer=muon", (), unmark)
     assert said == ["begins anew: the optimizer, whose muon was False and is True"]
@@ -321,7 +322,7 @@ def test_longer_epochs_are_refused(train_then_resume):
         path = kept.directory / "checkpoints"
         saved = checkpoint.read(path / "last.pt")
         saved["steps"]["steps_per_epoch"] -= 1
-        checkpoint.save(saved, path)
+        save(saved, path)
 
     with pytest.raises(Mistake, match=r"^data: an epoch has 34 steps, and had 33 when"):
         train_then_resume("", "", (), shorten)
