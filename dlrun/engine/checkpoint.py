@@ -173,8 +173,19 @@ def mend_best(best: Mapping[str, Any], folder: Path) -> None:
         _log.warning(f"{path} {why}; it is written anew")
 
 
-def random_state(generator: torch.Generator) -> State:
-    """The state of every source of random numbers, as tensors and plain values."""
+def random_state(generator: torch.Generator, of_process: State | None = None) -> State:
+    """The state of every source of random numbers, as tensors and plain values.
+
+    of_process: what `process_random_state` gives now.
+    """
+    state = {**(of_process or process_random_state()), "generator": generator.get_state()}
+    if generator.device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def process_random_state() -> State:
+    """The state of those sources that all runs of a process share."""
     _, keys, position, has_gauss, gauss = numpy.random.get_state(legacy=True)
     version, words, after = random.getstate()  # words: hundreds of numbers, slow to write as such
     state = {
@@ -184,12 +195,9 @@ def random_state(generator: torch.Generator) -> State:
             "rest": (int(position), int(has_gauss), float(gauss)),
         },
         "torch": torch.get_rng_state(),
-        "generator": generator.get_state(),
     }
     if torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
-    if generator.device.type == "mps":
-        state["mps"] = torch.mps.get_rng_state()
     return state
 
 

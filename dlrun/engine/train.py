@@ -411,10 +411,10 @@ def _save_all(saved: Sequence[tuple[Member, State, int]]) -> None:
         _save(*saved[0])
         return
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="checkpoint") as threads:
-        settled = []
+        settled, drawn = [], checkpoint.process_random_state()
         for each in saved:
             files = ExitStack()
-            files.enter_context(_saving(*each))
+            files.enter_context(_saving(*each, drawn))
             settled.append(threads.submit(files.close))
         for one in settled:
             one.result()
@@ -426,7 +426,9 @@ def _save(member: Member, state: State, number: int = 0) -> None:
 
 
 @contextmanager
-def _saving(member: Member, state: State, number: int) -> Iterator[None]:
+def _saving(
+    member: Member, state: State, number: int, drawn: checkpoint.State | None = None
+) -> Iterator[None]:
     """Write what is to be kept to the side; at the end it is in place, safely on the disk."""
     record, best = member.record, member.standing.best
     record.check_there()
@@ -434,7 +436,7 @@ def _saving(member: Member, state: State, number: int) -> Iterator[None]:
     with ExitStack() as files:
         if best is not None:
             files.enter_context(checkpoint.saving_as("best.pt", best, folder))
-        whole = capture(member.run, state, record.size, number)
+        whole = capture(member.run, state, record.size, number, drawn)
         files.enter_context(checkpoint.saving(whole, folder))
         yield
         record.settle()  # no checkpoint knows of points that a power cut takes

@@ -201,10 +201,13 @@ def keeps_last(run: Run) -> bool:
     return any(not rule.restore_best for rule in run.stopping)
 
 
-def capture(run: Run, state: State, recorded: int, number: int) -> dict[str, Any]:
+def capture(
+    run: Run, state: State, recorded: int, number: int, drawn: checkpoint.State | None = None
+) -> dict[str, Any]:
     """All of it as tensors and plain values.
 
     recorded: the length of the record so far. number: of the run among those of the state.
+    drawn: as `checkpoint.random_state` takes it.
     """
     window, standing = state.window.part([number]), state.runs[number]
     return {
@@ -233,7 +236,7 @@ def capture(run: Run, state: State, recorded: int, number: int) -> dict[str, Any
         "schedule": memory(run.schedule),
         "regularization": {key: memory(rule) for key, rule in run.regularizers.items()},
         "scaler": None if run.scaler is None else run.scaler.state_dict(),
-        "random": checkpoint.random_state(run.generator),
+        "random": checkpoint.random_state(run.generator, drawn),
         "recorded": recorded,
         "good": standing.good,
     }
