@@ -628,7 +628,8 @@ class Lab:
             chosen = self.words.chosen(key, value) if key in GROUPS else value
             OmegaConf.update(config, key, chosen, merge=False, force_add=True)
         for key in OF_MODEL:
-            config[key] = None if lost(key, training.settings) else config[key]
+            if lost(key, training.settings):
+                config[key] = None
         return config
 
     def _made(self) -> dict[str, str]:
