@@ -28,7 +28,10 @@ def of(data: Data) -> "Shared":
 
 @dataclass
 class Shared:
-    """What was made of some data, by keys; "" as a key shares nothing."""
+    """What was made of some data, by keys; "" as a key shares nothing.
+
+    tried: of recipes whose steps on these data are sound, how many samples their models take.
+    """
 
     _fitted: dict[tuple[str, str], Weights] = field(default_factory=dict)
     _feeds: WeakValueDictionary[tuple[object, ...], PreparedSplit] = field(
@@ -36,6 +39,7 @@ class Shared:
     )
     _versions: dict[tuple[object, ...], tuple[int, int]] = field(default_factory=dict)
     _last: dict[str, PreparedSplit] = field(default_factory=dict)
+    tried: dict[str, int] = field(default_factory=dict)
 
     def recall(self, key: str, device: torch.device) -> Weights | None:
         """What a preprocessing has learned of these data; None where nobody knows."""

@@ -312,6 +312,11 @@ def _copied(model: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
     return (args[0].clone(),)
 
 
+def gets_copies(model: nn.Module) -> bool:
+    """Whether it has turned out that a model, or one inside it, changes its input."""
+    return any(_copied in each._forward_pre_hooks.values() for each in model.modules())
+
+
 def _in_activation(config: Recipe, error: BaseException) -> bool:
     """Whether the recipe's activation has raised an error, and no layer before it."""
     kind = type(part(config, "activation")())

@@ -11,8 +11,13 @@ from dlrun.engine.state import take_preprocessing
 from dlrun.errors import Mistake
 from dlrun.job.session import Session
 from dlrun.model.order import output_of, weight_layers
-from dlrun.recipe import build
+from dlrun.recipe import build, checks
 from dlrun.recipe.catalogue import packaged
+
+NETWORKS = (
+    *("linear", "mlp", "cnn", "lenet", "resnet", "vgg", "autoencoder", "locally_connected"),
+    *("torchvision", "timm"),
+)
 
 
 @pytest.fixture
@@ -119,6 +124,69 @@ def feeds(run):
 def alike(a, b):
     """Whether two runs hold one copy of their splits between them."""
     return [one is other for one, other in zip(feeds(a), feeds(b), strict=True)] == [True, True]
+
+
+@pytest.fixture
+def tries(monkeypatch):
+    """The seeds of the recipes whose first step is tried."""
+    seeds, check_step = [], checks.check_step
+
+    def counted(config, *args):
+        seeds.append(config.seed)
+        check_step(config, *args)
+
+    monkeypatch.setattr(checks, "check_step", counted)
+    return seeds
+
+
+def built(compose_recipe, data, *words):
+    """The weights that a recipe begins with, and the random numbers of its training."""
+    run = build.build(compose_recipe(*words), data)
+    return run.model.state_dict() | {"random": torch.get_rng_state()}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_that_is_sound_is_not_tried_again_for_other_seeds(
+    compose_recipe, uneven, tries, name
+):
+    """And who is not tried begins as if it had been."""
+    if name == "timm":
+        pytest.importorskip("timm")
+    words = (f"model={name}", "regularization=[dropout]")
+    first = built(compose_recipe, uneven, *words)
+    built(compose_recipe, uneven, *words, "seed=1", "optimizer.lr=0.3")
+    again = built(compose_recipe, uneven, *words)
+    assert tries == [0]
+    assert first.keys() == again.keys()
+    assert all(torch.equal(value, again[key]) for key, value in first.items())
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("model.hidden=[7]", "activation=tanh", "loss=mse", "batch_size=7", "initializer=he"),
+        *("regularization=[l1]", "preprocessing=none", "class_weights=balanced", "preflight=off"),
+    ],
+)
+def test_another_network_is_tried(compose_recipe, uneven, tries, word):
+    for words in ((), (word, "seed=1")):
+        built(compose_recipe, uneven, "model=mlp", *words)
+    assert tries == [0, 1]
+
+
+class Doubling(torch.nn.Linear):
+    """Changes its input."""
+
+    def forward(self, x):
+        return super().forward(x.flatten(1).mul_(2))
+
+
+def test_a_network_of_ones_own_is_tried_each_time(compose_recipe, uneven, tries):
+    own = ("model=custom", f"model._target_={__name__}.Doubling")
+    for seed in (0, 1):
+        words = (*own, "+model.in_features=64", "+model.out_features=10", f"seed={seed}")
+        assert checks.gets_copies(build.build(compose_recipe(*words), uneven).model)
+    assert tries == [0, 1]
 
 
 def test_runs_on_the_same_data_hold_one_copy_of_what_lies_ready(compose_recipe, digits):
