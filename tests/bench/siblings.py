@@ -28,7 +28,7 @@ class Case:
     words: Sequence[str]
     runs: int
     at_least: float
-    few: int = 6
+    few: int = 12
     images: bool = False
 
 
