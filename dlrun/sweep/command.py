@@ -174,6 +174,8 @@ def read_stage(stage: Any) -> Stage:
 def _one(asked: Plan, goes_on: bool = False) -> Driver:
     """One sweep, to its end or as a dry run; goes_on: another stage follows."""
     driver = Driver(asked)
+    if again := asked.space.again:
+        screen.say(driver.console, again)
     if asked.settings.dry_run:
         dry_run.show(driver)
         return driver

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -37,16 +37,18 @@ def show(driver: "Driver") -> None:
 
     driver.find_objective()  # refuses what the sweep would, and leaves out what it would
     points = list(driver.proposals())
-    parameters, steps = [], []
+    parameters, steps, known = [], [], list[str]()
     failed: dict[str, DlrunError] = {}
-    step_time: dict[str, float | None] = {}
-    groups: list[_Group] = []
+    step_time, groups = dict[str, float | None](), list[_Group]()
     for values in points:
         overrides = driver.plan.space.overrides(values)
         try:
             made, run = _built(driver, overrides)
         except DlrunError as error:
             failed[" ".join(overrides)] = error
+            continue
+        known.append(made.digest)
+        if made.digest in known[:-1]:
             continue
         parameters.append(size(run.model))
         kind = _kind(made, run, trained(run.model))
@@ -59,10 +61,12 @@ def show(driver: "Driver") -> None:
         raise next(iter(failed.values()))
     for job, why in failed.items():
         report(why, job)
-    runs = len(points) * driver.settings.repeats
+    twins = len(known) - len(set(known))
+    runs = (len(points) - twins) * driver.settings.repeats
     say = driver.console.print
     which = f"{len(failed)} of the points cannot be built" if failed else "all can be built"
-    say(f"{shell.counted(len(points), 'point')}, {shell.counted(runs, 'run')}; {which}")
+    apart = f", {len(points) - twins} of them different" if twins else ""
+    say(f"{shell.counted(len(points), 'point')}{apart}, {shell.counted(runs, 'run')}; {which}")
     if parameters:
         low, high = min(parameters), max(parameters)
         say(f"parameters   {low:,}" + (f" to {high:,}" if high != low else ""))
@@ -91,7 +95,9 @@ def _built(driver: "Driver", overrides: Sequence[str]) -> "tuple[Composed, Run]"
     mistakes.check(recipe, made.choices, driver.plan.composer.catalogue.own)
     with mistakes.resolved():
         build.check(recipe)
-        return made, build.build(recipe, driver.session.data(recipe))
+        choices = dict(driver.session.settled(recipe, made.choices))  # as the sweep tells twins
+        run = build.build(recipe, driver.session.data(recipe))
+    return replace(made, recipe=recipe, choices=choices), run
 
 
 @dataclass
@@ -171,8 +177,6 @@ def _kind(made: "Composed", run: "Run", trained: int) -> str:
 
 def _step_time(run: "Run") -> float:
     """Seconds of a step, including its share of the validations."""
-    from dataclasses import replace
-
     from dlrun.console.progress import Progress
     from dlrun.engine.evaluate import measure
     from dlrun.engine.state import State

@@ -42,17 +42,33 @@ Values = dict[str, Any]
 class Space:
     """The dimensions, in the order typed.
 
-    points: of an ablation the words of each point, by what it goes without.
+    points: of an ablation the words of each point, by what it goes without. typed: how many values
+    were typed of each key that has a list, before those that came again were left out.
     """
 
     dimensions: tuple[Dimension, ...]
     points: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    typed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def of_losses(self) -> bool:
         """Whether points have different losses, or one with different settings."""
         apart = [one.key for one in self.dimensions if one.ranged or len(set(one.names)) > 1]
         return any(key.partition(".")[0] == "loss" for key in apart)
+
+    @property
+    def again(self) -> str:
+        """What of the space was typed more than once, in one line; "" where nothing was."""
+        keys = [one.key for one in self.dimensions if self.typed.get(one.key, 0) > len(one.choices)]
+        if not keys:
+            return ""
+        line = f"{', '.join(keys)}: a value that is typed again counts once"
+        if not all(one.listed for one in self.dimensions):
+            return line
+        axes = self.axes()
+        kept = prod(len(axis[0].listed) for axis in axes)
+        every = prod(self.typed.get(axis[0].key, len(axis[0].listed)) for axis in axes)
+        return f"{line}; of {every:,} points {every - kept:,} left out"
 
     def overrides(self, values: Mapping[str, Any]) -> list[str]:
         """The overrides of one point."""
@@ -156,7 +172,9 @@ def build(
                 choices, typed = ([some[at] for at in first] for some in (one.choices, one.typed))
                 one = replace(one, choices=tuple(choices), typed=tuple(typed))
             found[key] = one
-    return Space(tuple(found.values()))
+    listed = [sweep for sweep in sweeps if found[sweep.key_or_group].choices]
+    many = {sweep.key_or_group: len(list(sweep.sweep_iterator())) for sweep in listed}
+    return Space(tuple(found.values()), typed=many)
 
 
 def _narrowed(one: Dimension, values: Sequence[Any], margin: float, refine: bool) -> Dimension:

@@ -5,7 +5,7 @@ import pytest
 from dlrun import record
 from dlrun.record.sweep import read
 from dlrun.sweep import driver
-from tests.sweep.typed import directory, points
+from tests.sweep.typed import LR, directory, points
 
 TWICE = ("sweep=random", "sweep.trials=6", "optimizer=sgd,adam")
 
@@ -23,6 +23,41 @@ def test_a_point_that_is_drawn_again_is_taken_over(sweep, tmp_path, capsys):
     found = read(directory(tmp_path))
     assert len(found.points) == 2
     assert len({point.mean for point in found.ranked}) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["optimizer=sgd,sgd"], "optimizer: a value that is typed again counts once; of 2 "),
+        (["seed=1,1"], "seed: a value that is typed again counts once; of 2 points 1"),
+        (["optimizer.lr=0.1,1e-1", "seed=0,1"], "counts once; of 4 points 2 left out"),
+        (
+            ["sweep.zip=[optimizer,seed]", "optimizer=sgd,adam,sgd", "seed=0,1,0"],
+            "optimizer, seed: a value that is typed again counts once; of 3 points 1",
+        ),
+        (["sweep=random", "sweep.trials=2", "optimizer=sgd,sgd,adam", LR], "optimizer: a value"),
+    ],
+    ids=str,
+)
+def test_what_is_typed_again_is_said_to_count_once(sweep, capsys, words, said):
+    assert sweep(*words, "epochs='2 steps'", "sweep.dry_run=true") == 0
+    out = capsys.readouterr().out
+    assert out.count(" typed again ") == 1
+    assert said in out
+
+
+def test_what_is_typed_again_is_said_where_it_trains(sweep, tmp_path, capsys):
+    assert sweep("seed=1,1", "epochs='2 steps'") == 0
+    assert "of 2 points 1 left out" in capsys.readouterr().out
+    assert len(record.all_runs(tmp_path / "outputs")) == 1
+    assert sweep("seed=1,2", "epochs='2 steps'") == 0
+    assert "typed again" not in capsys.readouterr().out
+
+
+def test_a_dry_run_counts_twins_that_are_typed_differently(sweep, capsys):
+    assert sweep("loss=auto,cross_entropy", "epochs='2 steps'", "sweep.dry_run=true") == 0
+    out = capsys.readouterr().out
+    assert "2 points, 1 of them different, 1 run; all can be built" in out
 
 
 def test_one_that_failed_is_not_tried_again_by_its_twins(sweep, tmp_path, capsys):
