@@ -7,7 +7,7 @@ typed again does as before. `train` does it.
 import gc
 import resource
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from secrets import token_hex
@@ -244,8 +244,8 @@ def _begin(
 
 
 def _trained(begun: Sequence["_Begun"], screen: Siblings) -> Iterator[Ended]:
-    """Train what has begun."""
-    from dlrun.engine import device
+    """Train what has begun; an error of the step, which is of all at once, ends all of them."""
+    from dlrun.engine import device, interrupt
     from dlrun.engine.step import SingleStep
     from dlrun.engine.train import Member, train_together
     from dlrun.stack import StackedStep, worth
@@ -273,10 +273,12 @@ def _trained(begun: Sequence["_Begun"], screen: Siblings) -> Iterator[Ended]:
             with record.durable_together():
                 ended = [left.pop(id(member)).concluded(member) for member in leaving]
             yield from ended
-    except Interrupted as interrupted:
+    except (Exception, Interrupted) as error:
+        stopped = interrupt.within(error)
         for each in left.values():
-            yield each.end(interrupted)
-        raise
+            yield each.end(stopped or error)
+        if stopped is not None:
+            raise stopped from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,9 +302,12 @@ class _Begun:
         return Ended(self.wanted, built.record.directory, None)
 
     def end(self, error: BaseException) -> Ended:
-        """End it by an error."""
-        with suppress(type(error)), self.ends:
-            raise error
+        """End it by an error, which comes out in the words of its record."""
+        try:
+            with self.ends:
+                raise error
+        except (Exception, Interrupted) as told:
+            error = told
         return Ended(self.wanted, self.built.record.directory, error)
 
 

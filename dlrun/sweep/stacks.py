@@ -11,7 +11,7 @@ from dlrun.console.outcome import report
 from dlrun.errors import Interrupted
 from dlrun.job import factory, stacked
 from dlrun.job.session import Session
-from dlrun.job.stacked import Ended, Stack, Stacks, Wanted
+from dlrun.job.stacked import Stack, Stacks, Wanted
 from dlrun.procedure import Training
 from dlrun.recipe import mistakes
 from dlrun.record.sweep import RunResult
@@ -79,14 +79,14 @@ def _trained(stack: Stack, known: dict[Wanted, Asked], session: Session) -> Iter
         if len(free) < 2:
             return
         say = partial(session.show.console.print, markup=False)
+        said: BaseException | None = None
         for ended in stacked.train(Stack(list(free), stack.gain), say):
-            yield _result(ended, known[ended.wanted].task, free[ended.wanted])
-
-
-def _result(ended: Ended, task: Task, claim: Claim) -> Result:
-    run = outcome(RunResult(task.seed, task.hash), ended.directory, task.objective)
-    if ended.error is not None and not isinstance(ended.error, Interrupted):
-        report(ended.error, task.label(run.message))
-    if run.status == record.FINISHED:
-        claim.finished(ended.directory)
-    return task, run
+            task, error = known[ended.wanted].task, ended.error
+            run = outcome(RunResult(task.seed, task.hash), ended.directory, task.objective)
+            cause = error and (error.__cause__ or error)
+            if error is not None and cause is not said and not isinstance(error, Interrupted):
+                report(error, task.label(run.message))
+            said = cause or said  # that of a step ends all of them
+            if run.status == record.FINISHED:
+                free[ended.wanted].finished(ended.directory)
+            yield task, run

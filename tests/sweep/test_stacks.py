@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import sys
 
 import pytest
 
@@ -93,6 +94,46 @@ def test_one_that_diverges_ends_alone(sweep, tmp_path, capsys):
     failed = directory(tmp_path).parents[1] / str(second.runs[0].directory)
     names = [each.name for each in record.findings_of(failed)]
     assert names == ["diverged"]
+
+
+BREAKS = """
+from torch import nn
+
+def breaks(x, calls=[]):
+    calls.append(1)
+    if len(calls) == 40:
+        raise ValueError("out of patience")
+    return x
+
+def loss(logits, y):
+    return breaks(nn.functional.cross_entropy(logits, y))
+
+class Penalty:
+    def add_gradient(self, weights):
+        breaks(0.0)
+"""
+
+
+@pytest.mark.parametrize(
+    "word", ["loss._target_=mine.loss", "+regularization.own._target_=mine.Penalty"]
+)
+def test_an_error_of_the_users_own_ends_its_stack_alone(
+    sweep, tmp_path, monkeypatch, stacks, capsys, word
+):
+    (tmp_path / "mine.py").write_text(BREAKS, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    assert sweep(word, "seed=0,1", "model.hidden=[8],[9]", "sweep.stack=2", "preflight=off") == 1
+    out, err = capsys.readouterr()
+    assert stacks == [2, 2]
+    assert err.count("out of patience (") == 1, "once for all of a stack"
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == "error: 2 of 4 runs failed"
+    assert "report: " in out
+    found = [record.read_status(run) for run in record.all_runs(tmp_path / "outputs")]
+    failed = [each["message"] for each in found if each["status"] == record.FAILED]
+    assert len(failed) == 2, "the sweep goes on with the others"
+    assert all("out of patience" in message for message in failed)
 
 
 def test_a_pruner_takes_one_out_and_the_others_go_on(sweep, tmp_path, stacks):
