@@ -258,7 +258,9 @@ def unreadable(file: Path, error: Exception) -> str:
     """Why a YAML file cannot be read, in one line; error: one of `UNREADABLE`."""
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
-        return f"{file}, line {mark.line + 1}: {getattr(error, 'problem', None) or 'is not YAML'}"
+        problem = str(getattr(error, "problem", None) or "is not YAML")
+        problem = problem.replace("found unhashable key", "a key must be a name")
+        return f"{file}, line {mark.line + 1}: {problem}"
     if isinstance(error, UnicodeDecodeError | yaml.reader.ReaderError):
         return f"{file}: is not UTF-8 text, so not a YAML file; mend it or remove it"
     if isinstance(error, RecursionError):

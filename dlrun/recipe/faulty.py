@@ -6,6 +6,7 @@ turn, once composing has failed.
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.recipe import catalogue, compose, suggest
 from dlrun.recipe.compose import Composer, Override
-from dlrun.recipe.schema import ROOT
+from dlrun.recipe.schema import GROUPS, ROOT, SEVERAL
 from dlrun.shell import shown
 
 _GLOBAL = "# @package _global_"
@@ -36,6 +37,43 @@ def file(composer: Composer, overrides: Sequence[Override]) -> str | None:
         if problem := next(filter(None, _problems(composer, one[0], path, content)), None):
             return f"{path}: {problem}"
     return None
+
+
+def key(composer: Composer, overrides: Sequence[Override]) -> str | None:
+    """The first key of a file that is no name, or that holds a list where settings belong.
+
+    Composing lets some of them pass.
+    """
+    with suppress(*catalogue.UNREADABLE, OmegaConfBaseException):  # which composing tells
+        for (group, _), _, path in _files(composer, overrides):
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if problem := next(_misplaced(_kind(group), content), None):
+                return f"{path}: {problem}"
+    return None
+
+
+def _kind(group: str) -> str:
+    """The group of what a file holds; "" where that is a whole recipe."""
+    return group if group.partition("/")[0] in (*ROOT, "hydra") else ""
+
+
+def _misplaced(kind: str, content: Any, above: str = "") -> Iterator[str]:
+    """What is wrong with the keys of a file, or with those of a group or an option in it."""
+    if not isinstance(content, dict):
+        if isinstance(content, list) or not (above or content is None):
+            yield f"{above and f'{above}: '}must hold settings, one `key: value` a line"
+        return
+    taken = (str, int, float) if kind == "argument" else str  # as of what is given by class
+    for name, value in content.items():
+        key = f"{above and f'{above}.'}{shown(name)}"
+        if not isinstance(name, taken):
+            yield f"{key}: a key must be a name"
+        elif name != "defaults" and kind in SEVERAL:
+            yield from _misplaced("option", value, key)
+        elif not kind and name in (*GROUPS, "expect"):
+            yield from _misplaced(name, value, key)
+        elif isinstance(value, dict):
+            yield from _misplaced("argument", value, key)
 
 
 def sweeper(composer: Composer, overrides: Sequence[Override]) -> str:
@@ -111,10 +149,8 @@ def _read(path: Path) -> Any:
 def _problems(composer: Composer, group: str, path: Path, content: Any) -> Iterator[str]:
     """What is wrong with a file of a group; empty messages where nothing is."""
     listed = content.get("defaults", []) if isinstance(content, dict) else []
-    if group.partition("/")[0] not in (*ROOT, "hydra"):
+    if not _kind(group):
         yield _header(group, path)
-        if content is not None and not isinstance(content, dict):
-            yield "must hold settings, one `key: value` a line"
     if not isinstance(listed, list):
         yield f"defaults must be a list of lines such as {_LINE}"
         return

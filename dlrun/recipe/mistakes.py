@@ -58,6 +58,8 @@ def words(composer: Composer, typed: Sequence[str]) -> None:
         raise Mistake(file)
     if wrong:
         refuse(wrong + _tried(composer, good))
+    if file := faulty.key(composer, good):
+        raise Mistake(file)
 
 
 @contextmanager

@@ -39,6 +39,20 @@ FAULTY = [
     ("experiment/a", f"{GLOBAL}defaults:\n  - a\n", "lead back to itself: a → a"),
     ("experiment/a", f"{GLOBAL}- b\n", "must hold settings"),
     ("experiment/a", f"{GLOBAL}name: ${{\n", "cannot be read"),
+    ("experiment/a", f"{GLOBAL}1: 3\n", ": 1: a key must be a name"),
+    ("experiment/a", f"{GLOBAL}optimizer: [adam]\n", "optimizer: must hold settings"),
+    ("experiment/a", f"{GLOBAL}optimizer:\n  ~: 3\n", "optimizer.null: a key must be a name"),
+    ("experiment/a", f"{GLOBAL}expect: {{1: 2}}\n", "expect.1: a key must be a name"),
+    ("optimizer/a", "lr: 0.1\n~: 3\n", ": null: a key must be a name"),
+    ("optimizer/a", "lr: {0: 0.1, ~: 3}\n", ": lr.null: a key must be a name"),
+    ("optimizer/a", "lr: 0.1\n.nan: 3\n", ": nan: a key must be a name"),
+    ("optimizer/a", "lr: 0.1\non: 3\n", ": true: a key must be a name"),
+    ("optimizer/a", "lr: 0.1\n[1]: 3\n", "line 2: a key must be a name"),
+    ("optimizer/a", "- 1\n- 2\n", ": must hold settings"),
+    ("optimizer/a", "adam\n", ": must hold settings"),
+    ("regularization/a", "1: {_target_: mine.rule}\n", ": 1: a key must be a name"),
+    ("regularization/a", "own: [l1, l2]\n", ": own: must hold settings"),
+    ("regularization/a", "own:\n  2024-01-01: 1\n", ": own.2024-01-01: a key must be a name"),
     ("optimizer/a", f"{GLOBAL}lr: 0.1\n", "lr=0.1: there is no setting 'lr'"),
     ("optimizer/a", "defaults:\n  - a\nlr: 0.1\n", "lead back to itself: a → a"),
     ("optimizer/a", "defaults:\n  - adamm\nlr: 0.1\n", "no optimizer is called 'adamm'"),
@@ -85,7 +99,7 @@ def test_the_file_is_named_with_what_to_write(option, content, right, also, type
     chosen = [] if not group else [f"{group}=[a]" if group == "regularization" else f"{group}=a"]
     code, said = typed(*chosen, *also)
     assert code == 2
-    assert said.startswith(f"error: {file}: ")
+    assert said.startswith(f"error: {file}")
     assert right in said
     assert len(said.splitlines()) == 1
 
