@@ -1,5 +1,6 @@
 """What the terminal shows when a run has ended: results, where they are, what to type next."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -104,6 +105,8 @@ def _best(points: Sequence[Point]) -> str:
     for name, value in values.items():
         if name.startswith("best/") and name != "best/epoch":
             what = name.removeprefix("best/").replace("_", "/", 1)
+            if math.isnan(value):
+                return f"{what} was nan at every validation, so the last weights are the result"
             at = results.at_epoch(points, values["best/epoch"]) or {"epoch": values["best/epoch"]}
             return f"best {what} {format.cell(value)} at {_when(at, points[-1])}"
     return ""

@@ -1,6 +1,7 @@
 """Train one recipe, then measure it once on the test split with its best weights."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,9 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
     """The last points, the figures and the model of a trained run."""
     run, record, now = built.run, built.record, built.state.counters.step
     standing = built.state.runs[0]
-    best = run.score(run.monitor, standing.best_score)
+    never = standing.best is None  # no validation gave a number to choose by
+    best = math.nan if never else run.score(run.monitor, standing.best_score)
+    best_step = now if never else standing.best_step
     values = {f"best/{run.monitor.replace('/', '_')}": best}
     if len(run.val) < len(run.data.val):  # what was validated on is a part
         with untouched(run):
@@ -62,7 +65,7 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
                 run.model.load_state_dict(standing.best)
             whole = measured(run, "val")
         values |= {key.replace("val/", "best/val_", 1): value for key, value in whole.items()}
-    values["best/epoch"] = standing.best_step / run.lengths.steps_per_epoch
+    values["best/epoch"] = best_step / run.lengths.steps_per_epoch
     tested = ending.test and len(run.data.test) > 0
     if tested:
         values |= measured(run, "test")
@@ -72,7 +75,7 @@ def conclude(built: BuiltRun, ending: Ending) -> None:
     if ending.predict:
         keep_predictions(run, ending.predict, record)
     epoch = now / run.lengths.steps_per_epoch
-    step = now if keeps_last(run) else standing.best_step
+    step = now if keeps_last(run) else best_step
     why = why_stopped(run, built.state)
     about = {"result_step": step, "stopped": why, "ended_by_rule": standing.stopped}
     wanted = {"figures": ending.draw, "model": ending.export}

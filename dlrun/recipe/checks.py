@@ -567,26 +567,31 @@ def _check_metrics(config: Recipe, run: Run, x: Tensor, y: Tensor) -> None:
             except Failure as failure:
                 raise Mistake(str(failure)) from None
     run.model.train(was_training)
-    _check_monitored(run)
+    _check_monitored(config, run)
 
 
-def _check_monitored(run: Run) -> None:
+def _check_monitored(config: Recipe, run: Run) -> None:
     """Raise Mistake where the metric that is monitored can be no number on the val split.
 
     As for the area under the ROC curve of one class; tried with predictions drawn at random.
     """
     name = run.monitor.rpartition("/")[2]
-    if name not in run.metrics or (run.regression and not run.labels):
+    own = name in run.metrics and not ours(str(config.metric[name]._target_))
+    numbers = run.regression and not run.labels  # of which dlrun's own always have a value
+    if name not in run.metrics or run.reconstructs or (numbers and not own):
         return
     draw = torch.Generator().manual_seed(0)
     drawn = torch.randn((len(run.val), run.data.outputs), generator=draw).to(run.device)
     tally = Tally({name: run.metrics[name]})
     tally.add(*run.answers(drawn, run.val.y[run.val.rows].to(run.device)))
     if math.isnan(tally.values(len(drawn))[name]):
-        raise Mistake(
-            f"monitor={run.monitor}: has no value on the val split, which has too few classes or "
-            "samples for it; choose another, or a larger split with data.split"
+        why = (
+            "has no value on the val split, which has too few classes or samples for it; "
+            "choose another, or a larger split with data.split"
         )
+        if own:
+            why = f"metric.{name} gives nan for predictions drawn at random; let it give a number"
+        raise Mistake(f"monitor={run.monitor}: {why}")
 
 
 def _unfit(run: Run, metric: Metric) -> str:

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import inf, isfinite
+from math import inf, isfinite, isnan
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -138,6 +138,7 @@ def _best(
     """
     end = record.last_values(points)
     chosen = end.get(f"best/{objective.replace('/', '_')}")
+    chosen = None if chosen is not None and isnan(chosen) else chosen
     rated = [
         point["values"]
         for point in points

@@ -1,5 +1,6 @@
 """Metrics of a run: what they are given, on which splits, and that they change nothing else."""
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -223,6 +224,47 @@ def test_a_val_split_of_one_class_has_no_order_to_choose_by(name, compose_recipe
         return
     with pytest.raises(Mistake, match="monitor=val/auroc: has no value on the val split, which"):
         build.build(recipe, data)
+
+
+def no_number(predicted, y):
+    return torch.tensor(math.nan)
+
+
+@pytest.mark.parametrize("which", ["digits", "numbers"])
+def test_a_metric_of_ones_own_without_a_number_is_nothing_to_choose_by(
+    which, compose_recipe, digits, monkeypatch
+):
+    from dlrun.metric import metric
+
+    monkeypatch.setitem(globals(), "no_number", metric(True)(no_number))
+    numbers = torch.randn(60, 2, generator=torch.Generator().manual_seed(3))
+    words = ["+metric.own._target_=tests.engine.test_metrics.no_number", "monitor=val/own"]
+    recipe = compose_recipe(*words, "+metric.own._partial_=true")
+    with pytest.raises(Mistake, match=r"monitor=val/own: metric\.own gives nan for predictions"):
+        build.build(recipe, {"digits": digits, "numbers": table(numbers)}[which])
+
+
+def of_chance_alone(predicted, y):
+    right = (predicted.argmax(1) == y).double().mean()
+    return torch.where(right < 0.3, right, math.nan)
+
+
+def test_where_no_validation_has_a_number_the_last_weights_are_the_result(
+    here, capsys, monkeypatch
+):
+    from dlrun.__main__ import main
+    from dlrun.metric import metric
+
+    monkeypatch.setitem(globals(), "of_chance_alone", metric(True)(of_chance_alone))
+    words = ["+metric.own._target_=tests.engine.test_metrics.of_chance_alone", "monitor=val/own"]
+    words += ["+metric.own._partial_=true", "tracking=none", "epochs=2"]
+    assert main(words) == 0
+    said = "val/own was nan at every validation, so the last weights are the result"
+    assert said in capsys.readouterr().out
+    [run] = record.all_runs(here / "outputs")
+    assert record.read_json(run / "run.json")["result_step"] == 68
+    assert main(["-m", *words, "seed=0,1"]) == 0
+    assert "no val/own" in capsys.readouterr().out
 
 
 def several_numbers(predicted, y):
