@@ -26,6 +26,7 @@ import difflib
 import logging
 import os
 import platform
+import re
 import secrets
 import shlex
 import shutil
@@ -73,6 +74,7 @@ __all__ += ["read_json", "read_points", "read_status", "replacing", "text", "wri
 __all__ += ["git", "guard", "held", "hold", "is_whole", "last_values", "provenance", "versions"]
 __all__ += ["findings_of", "keep_findings", "read_arrays", "version", "write_arrays"]
 __all__ += ["FILES", "TO_GO_ON", "check", "damaged", "durable_together", "warn_of_damaged"]
+__all__ += ["never_begun"]
 __all__ += ["lost", "recipe", "the_arrays", "unwritable", "write_recipe"]
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
@@ -83,6 +85,9 @@ PREDICTIONS, VALIDATION = "predictions.npz", "validation.npz"
 PRUNED = "PRUNED"  # stopped by a sweep that had better runs; MLflow calls it KILLED
 
 _NAMED = 10  # damaged runs, at most
+_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")  # as `_new_directory` makes them
+_FIRST = re.compile(r"recipe\.yaml|lock|\..*\.part")  # what `create` writes before run.json
+_MAKING = 3600.0  # seconds in which `create`, which takes less than one, is surely over
 
 _log = logging.getLogger("dlrun")
 
@@ -305,6 +310,23 @@ def _told(outputs: str | Path) -> dict[Path, dict[str, Any]]:
     told = {run: read_json(run / "run.json") for run in found}
     ordered = sorted(told, key=lambda run: (str(told[run].get("started", "")), run.name))
     return {run: told[run] for run in ordered}
+
+
+def never_begun(outputs: str | Path) -> list[Path]:
+    """The folders that killed processes have made for runs, and left before their run.json.
+
+    None that a living process may just be making: nobody holds them, and nothing in them is of
+    the last hour. None with files that a run does not begin with.
+    """
+    folder = shell.path(outputs, "outputs").absolute() / "runs"
+    found = []
+    for run in sorted(each for each in folder.glob("*") if _ID.fullmatch(each.name)):
+        with suppress(OSError):  # gone by now
+            inside = list(os.scandir(run))
+            written = max(os.lstat(each).st_mtime for each in (run, *inside))
+            if all(_FIRST.fullmatch(each.name) for each in inside) and not is_running(run):
+                found += [run] if time() - written > _MAKING else []
+    return found
 
 
 def damaged(outputs: str | Path) -> dict[Path, str]:

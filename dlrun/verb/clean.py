@@ -1,4 +1,4 @@
-"""`dlrun clean`: what takes space, and checkpoints that nobody needs any more."""
+"""`dlrun clean`: what takes space, checkpoints that nobody needs any more, runs never begun."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ _SHOWN = 20
 
 
 def run(asked: Asked) -> int:
-    """List what takes space; with --yes remove checkpoints, 1 where some could not be."""
+    """List what takes space; with --yes remove what nobody needs, 1 where some could not be."""
     outputs, console = asked.outputs, screen.wide()
     record.warn_of_damaged(outputs)
     runs = record.all_runs(outputs)
@@ -40,12 +40,18 @@ def run(asked: Asked) -> int:
     if stays:
         said = ", ".join(stays[-_SHOWN:]) + shell.more(len(stays) - _SHOWN)
         screen.say(console, f"checkpoints that stay: {said}", style="dim")
-    if not needless:
+    empty = record.never_begun(outputs)
+    if not needless and not empty:
         console.print("there are no others")
         return 0
     if "--yes" in asked.flags:
-        return _remove(needless, console)
-    console.print(f"not needed: {_size(sum(needless.values()))} of {_runs(len(needless))}")
+        left = _remove_empty(empty, console)
+        return max(left, _remove(needless, console) if needless else 0)
+    if empty:
+        said = ", ".join(each.name for each in empty[:_SHOWN]) + shell.more(len(empty) - _SHOWN)
+        screen.say(console, f"folders of runs that were killed before they began: {said}")
+    if needless:
+        console.print(f"not needed: {_size(sum(needless.values()))} of {_runs(len(needless))}")
     _print(console, [(each.name, *_told(each), _size(size)) for each, size in needless.items()])
     words = ["dlrun", "clean", *asked.names, *asked.those("outputs"), "--yes"]
     screen.say(console, f"to remove them: {shell.line(words)}")
@@ -122,6 +128,21 @@ def _remove(needless: dict[Path, int], console: Console) -> int:
             kept.close()
     left = sum((each / _CHECKPOINTS).is_dir() for each in needless)
     console.print(f"removed {_size(removed)} of {_runs(len(needless) - left)}")
+    return 1 if left else 0
+
+
+def _remove_empty(folders: Sequence[Path], console: Console) -> int:
+    """Remove the folders of runs that never began; 1 where some could not be."""
+    for folder in folders:
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            said = f"{shell.near(folder)}: cannot be removed: {error.strerror}"
+            screen.say(console, said)
+    left = sum(folder.is_dir() for folder in folders)
+    if len(folders) > left:
+        gone = shell.counted(len(folders) - left, "folder")
+        console.print(f"removed {gone} of runs that were killed before they began")
     return 1 if left else 0
 
 

@@ -1,6 +1,8 @@
 """`dlrun clean` removes only what it may, only when told, and says it first."""
 
+import os
 import shutil
+import time
 
 import pytest
 
@@ -97,6 +99,35 @@ def test_what_runs_stays(several):
     assert main(["clean", "--yes"]) == 0
     held.close()
     assert "old" in there(several)
+
+
+def test_folders_of_runs_that_never_began_are_removed(here, capsys):
+    runs = here / "outputs" / "runs"
+    found = {
+        "20260102-030405-00aa": [],
+        "20260102-030405-00bb": ["recipe.yaml", ".run.json.x1.part", "lock"],
+        "20260102-030405-00cc": ["recipe.yaml", "notes.txt"],
+        "20260102-030405-00dd": ["recipe.yaml"],
+        "20260102-030405-00ee": ["lock"],
+        "mine": [],
+    }
+    for name, files in found.items():
+        (runs / name).mkdir(parents=True)
+        for file in files:
+            (runs / name / file).touch()
+        old = time.time() - (60 if name.endswith("dd") else 2 * 3600)  # dd may just be made
+        for path in (*(runs / name).iterdir(), runs / name):
+            os.utime(path, (old, old))
+    killed = {"20260102-030405-00aa", "20260102-030405-00bb"}
+    with record.held(runs / "20260102-030405-00ee" / "lock"):
+        assert main(["clean"]) == 0
+        said = capsys.readouterr().out
+        assert f"killed before they began: {', '.join(sorted(killed))}\n" in said
+        assert "to remove them: dlrun clean --yes" in said
+        assert {each.name for each in runs.iterdir()} == set(found)
+        assert main(["clean", "--yes"]) == 0
+    assert "removed 2 folders of runs that were killed before they began" in capsys.readouterr().out
+    assert {each.name for each in runs.iterdir()} == set(found) - killed
 
 
 @pytest.mark.proof
