@@ -20,6 +20,10 @@ LONG = 0.25
 """The share of the training from which that is long; of a cosine the last 6 % are such."""
 CUT = 10.0
 """How many times shorter a step must be made, to explain that they were slow."""
+ROUNDED = 2.0**-20
+"""A step in terms of a weight: eight times what float32 keeps of it. A shorter one may be lost."""
+FIRST = 0.01
+"""A rate to begin a search with, where there was none (Bengio 2012, 3.1.1)."""
 MOST = 0.5
 """The share of the parameters from which frozen ones explain a bad fit."""
 CLIPPED = 1.0
@@ -28,6 +32,32 @@ _PROPORTIONAL = ("momentum", "sgd", "nesterov", "asgd")
 """Optimizers whose steps are as long as their gradients; others take the length out."""
 _OTHER_RATES = ("scale_lr", "lr_of", "layer_decay", "layer_lr")
 """Settings by which `optimizer.lr` is not the rate that is recorded."""
+
+
+def unmoved(trained: Trained) -> Reason | None:
+    """Steps that change no weight, as each validation has exactly the loss of the first.
+
+    None where the gradient is 0, or the rate so small that rounding may take the steps away:
+    these have reasons of their own.
+    """
+    losses, rates = trained.values("val/loss"), trained.values("lr")
+    norm = max(trained.values("grad/norm"), default=0.0)
+    if len(losses) < 2 or len(set(losses)) > 1 or not rates or not norm > 0:
+        return None
+    clause, highest = "since the first validation no weight has changed", max(rates)
+    if highest * min(norm, 1.0) > ROUNDED:
+        return "underfit", f"{clause}, at a rate of {highest:g}: the optimizer moves nothing", {}
+    if highest > 0:
+        return None
+    if "optimizer.lr" in (search := searched(trained)):
+        return "rate_too_low", f"{clause}, as the rate is 0", search
+    return "rate_too_low", f"{clause}: the schedule gives a rate of 0", {"schedule": "constant"}
+
+
+def searched(trained: Trained) -> dict[str, Any]:
+    """The settings that search for a rate; from a rate of 0 no search can begin."""
+    none = (trained.recipe.get("optimizer") or {}).get("lr") == 0
+    return {**({"optimizer.lr": FIRST} if none else {}), "procedure": "find_lr"}
 
 
 def brake(trained: Trained) -> Reason | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dlrun.finding import NOTE, WARN, Finding, share_error
+from dlrun.report.brakes import searched
 from dlrun.report.course import plateau
 from dlrun.report.diagnosis import simpler_would_do
 from dlrun.report.known import SURE, Trained, longer, needed, restrained
@@ -123,7 +124,7 @@ def _against_bias(trained: Trained) -> tuple[str, Mapping[str, Any]]:
     ended = any(plateau(trained)) or bool(trained.seen.get("stopped"))
     ways = [] if any(simpler_would_do(trained)) else ["a larger network"]
     ways += [*([] if ended else ["longer"]), "with another optimizer or rate"]
-    changes = {"procedure": "find_lr"} if ended else {"epochs": longer(trained)}
+    changes = searched(trained) if ended else {"epochs": longer(trained)}
     return f"Train {listed(ways, ', or ')}.", changes
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dlrun import duration
 from dlrun.finding import WARN, Finding, exploded
-from dlrun.report.brakes import Reason, brake, rises_to_the_end
+from dlrun.report.brakes import Reason, brake, rises_to_the_end, searched, unmoved
 from dlrun.report.known import (
     CLOSE,
     DEAD,
@@ -163,6 +163,8 @@ def _why(left: float, trained: Trained) -> Reason:
     changes: dict[str, Any]
     seen, recipe = trained.seen, trained.recipe
     losses = trained.values("train/loss")
+    if (still := unmoved(trained)) is not None:
+        return still
     if (small := shrunk(trained)) is not None:
         return small
     back = _held_back(trained)
@@ -213,7 +215,7 @@ def _why(left: float, trained: Trained) -> Reason:
     if restraint and back is None:
         return restraint
     clause = "the training loss no longer falls; try another rate, then a larger network"
-    return "underfit", clause, {"procedure": "find_lr"}
+    return "underfit", clause, searched(trained)
 
 
 def _tried_in_vain(seen: Mapping[str, float]) -> bool:
@@ -317,7 +319,7 @@ def _too_low(trained: Trained, said: str) -> Reason:
     if rises_to_the_end(trained):
         clause = f"{said}; the warm-up is longer than the training, so the rate is still low"
         return "rate_too_low", clause, {"warmup": "10%"}
-    changes = scaled(trained.recipe, 10) or {"procedure": "find_lr"}
+    changes = scaled(trained.recipe, 10) or searched(trained)
     return "rate_too_low", f"{said}; the rate is too low", changes
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dlrun.report.brakes import brake
+from dlrun.report.brakes import brake, unmoved
 from dlrun.report.known import Trained
 
 STEPS = 34
@@ -41,6 +41,33 @@ def test_a_rate_next_to_nothing_for_most_of_the_training_is_the_schedules():
     assert braked(rates=[0.5**n for n in range(11)]) is not None, "for 3 of 11"
     assert braked({"layer_decay": 0.1}, rates=[1e-6] * 10) is None, "that of the first layer"
     assert braked({"scale_lr": "linear"}, rates=[1e-6] * 10) is None, "of a small batch"
+
+
+def still(rates, losses=(2.3,) * 3, norm=1.0, lr=0.05):
+    each = zip(rates, losses, strict=False)
+    points = [
+        {"step": n * STEPS, "values": {"lr": rate, "val/loss": loss, "grad/norm": norm}}
+        for n, (rate, loss) in enumerate(each, start=1)
+    ]
+    return unmoved(Trained({}, points, RECIPE | {"optimizer": {"lr": lr}}))
+
+
+def test_where_no_weight_has_changed_a_larger_rate_is_no_remedy():
+    name, clause, changes = still([0.05] * 3)
+    assert (name, changes) == ("underfit", {})
+    assert clause.endswith("no weight has changed, at a rate of 0.05: the optimizer moves nothing")
+    assert still([0.05] * 3, losses=(2.3, 2.3, 2.2999)) is None
+    assert still([0.05] * 3, norm=0.0) is None, "there is no gradient to follow"
+    assert still([0.05]) is None, "one validation shows no change"
+
+
+def test_where_no_weight_has_changed_at_a_rate_of_0_that_is_the_reason():
+    name, clause, changes = still([0.0] * 3)
+    assert (name, changes) == ("rate_too_low", {"schedule": "constant"})
+    assert "the schedule gives a rate of 0" in clause
+    name, _, changes = still([0.0] * 3, lr=0.0)
+    assert (name, changes) == ("rate_too_low", {"optimizer.lr": 0.01, "procedure": "find_lr"})
+    assert still([1e-12] * 3) is None, "steps that rounding takes away"
 
 
 def test_a_rate_that_has_not_risen_is_the_warm_ups():

@@ -171,6 +171,12 @@ def test_a_wide_gap_is_overfitting():
         (CREPT, {}, "rate_too_low", {"optimizer.lr": 0.1}),
         (CREPT, MANUAL, "rate_too_low", {"schedule.table": [[0, 0.001], [5, 0.0001]]}),
         (CREPT, {"optimizer": {}}, "rate_too_low", {"procedure": "find_lr"}),
+        (
+            CREPT,
+            {"optimizer": {"lr": 0}},
+            "rate_too_low",
+            {"optimizer.lr": 0.01, "procedure": "find_lr"},
+        ),
         (FALLING, {}, "still_improving", {"epochs": 60}),
         (FALLING, {"epochs": "100steps"}, "still_improving", {"epochs": "300 steps"}),
         (FALLING[:2], {"epochs": 2}, "still_improving", {"epochs": 6}),
