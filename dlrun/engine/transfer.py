@@ -38,6 +38,11 @@ class Start:
     preprocessing: Weights | None = None
     whole: bool = False
 
+    def state(self) -> dict[str, Any]:
+        """All of it, as `begun` reads it from a file."""
+        names = {"model": self.tensors, "preprocessing": self.preprocessing}
+        return {**names, "facts": self.facts, "whole": self.whole}
+
 
 def read(file: Path) -> tuple[Weights, Weights | None]:
     """The tensors of a file by name, and the fitted preprocessing where it is a whole checkpoint.
@@ -111,13 +116,11 @@ def _load(file: Path) -> Any:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def begun(folder: Path) -> Start | None:
-    """What a run has begun with, from the folder of its checkpoints; None where it is not there."""
-    file = folder / checkpoint.START
-    if not file.is_file():
-        return None
+def begun(file: Path) -> Start:
+    """What a run has begun with, or the runs of a procedure. Raises Mistake where it is damaged."""
     kept = checkpoint.weights(file)
-    return Start(kept["model"], kept["facts"], kept["preprocessing"], whole=True)
+    whole = kept.get("whole", True)
+    return Start(kept["model"], kept["facts"], kept["preprocessing"], whole)
 
 
 def _without_prefix(given: Mapping[str, Tensor], own: Weights) -> tuple[Weights, str]:

@@ -48,7 +48,6 @@ from dlrun.recipe import (
     instantiate,
     mistakes,
     resume,
-    start,
     view,
 )
 from dlrun.recipe.notes import idle, notes
@@ -108,6 +107,13 @@ class Lab:
     def record(self) -> Record | None:
         """The procedure's own, which begins now; None for a procedure of one run."""
         return None if self.procedure.single else self._begun()
+
+    @property
+    def begins(self) -> Path | None:
+        """The folder that keeps what its runs begin with; None where it has no record yet."""
+        if self.above is not None:
+            return self.above.begins
+        return self._own.directory / "begun" if self._own is not None else None
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -196,6 +202,8 @@ class Lab:
                 self.draw(kept.directory)
             if outcome.failure:
                 raise Failure(outcome.failure)
+            if self.begins is not None:
+                shutil.rmtree(self.begins, ignore_errors=True)
         return outcome
 
     def _tell_unused(self) -> None:
@@ -323,7 +331,8 @@ class Lab:
     def untrained(self, training: Training = _USUAL) -> "Run":
         """The recipe's run, or that of a training, as it would begin, without a record."""
         with self._blamed(training):
-            return run_of(self.recipe_of(training), training, self.session)
+            recipe = self.recipe_of(training)
+            return run_of(recipe, training, self.session, begun=self.begins)
 
     def descent(self, model: "nn.Module", steps: int) -> "tuple[Optimizer, Schedule]":
         """The optimizer and the schedule of the recipe for another model."""
@@ -506,17 +515,15 @@ class Lab:
             choices = self.session.settled(config, invocation.choices)
         invocation = replace(invocation, choices=choices)
         with ExitStack() as stack:
-            if not training.recorded:
-                if config.weights is not None:
-                    config.weights = start.absolute(config)
-                folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
-                config.outputs = stack.enter_context(folder)
             stop_at = self.session.stop_at(config, among.id if among is not None else None)
             with self._blamed(training), instantiate.users(config, Mistake):
-                run = run_of(config, training, self.session, self.rules, resume)
+                run = run_of(config, training, self.session, self.rules, resume, self.begins)
             run.lengths = replace(run.lengths, stop_at=stop_at)
             if among is not None and not among.fits(run):
                 raise Apart
+            if not training.recorded:
+                folder = tempfile.TemporaryDirectory(prefix="dlrun-", ignore_cleanup_errors=True)
+                config.outputs = stack.enter_context(folder)
             invocation = replace(invocation, info=self._told(invocation, among))
             kept, state = recording.begin(config, run, invocation)
             stack.callback(kept.close)

@@ -48,7 +48,8 @@ class Wanted:
         """Its run, without a record."""
         config, _ = self.lab.typed(self)
         self.lab.session.settled(config, {})
-        return run_of(config, self.training, self.lab.session, self.lab.rules, self.resume)
+        lab = self.lab
+        return run_of(config, self.training, lab.session, lab.rules, self.resume, lab.begins)
 
     @property
     def kin(self) -> str:

@@ -54,11 +54,12 @@ def run_of(
     session: "Session",
     rules: Sequence[Regularizer] = (),
     known: str | Path | None = None,
+    begun: Path | None = None,
 ) -> "Run":
     """The run of a recipe, with what the training brings along.
 
     rules: that stop it, beside those of the recipe. known: the directory of its record, where it
-    has one already.
+    has one already. begun: the folder that keeps what the runs of a procedure begin with.
     """
     from dlrun.engine.ending import AtLength, AtObjective
 
@@ -67,7 +68,8 @@ def run_of(
         data = halved(data)
     before = Path(training.preprocessing) if training.preprocessing else None
     scale = scale_of(record.read_json(before / "run.json").get("data")) if before else None
-    run = build.build(config, rescaled(data, scale) if scale else data, session.cores)
+    data = rescaled(data, scale) if scale else data
+    run = build.build(config, data, session.cores, begun=begun)
     lengths = run.lengths
     if training.length is not None:
         many = training.length * (lengths.steps_per_epoch if training.by_passes else 1)

@@ -163,31 +163,32 @@ class Known(NamedTuple):
 
 
 def build(
-    config: DictConfig, data: Data, cores: int | None = None, known: Known | None = None
+    config: DictConfig,
+    data: Data,
+    cores: int | None = None,
+    known: Known | None = None,
+    begun: Path | None = None,
 ) -> Run:
     """The Run of a recipe on these data; the same recipe gives the same Run.
 
     cores: how many threads it may use where the recipe does not say; None for all.
     known: of the data that the recipe was trained on, where these only stand in for them.
+    begun: the folder that keeps what the runs of a procedure begin with; see `start.of`.
     Raises Mistake for what does not fit together. Fills in `config.facts`, and the loss of the
     task where the recipe leaves it to that.
     """
     task.settle_loss(config, data)
-    recipe, start, most = View(config), starts.of(config), cores or devices.CORES
-    devices.set_up(recipe.threads or most, recipe.deterministic)
-    device = devices.choose(recipe.device)
+    recipe, start, most = View(config), starts.of(config, begun), cores or devices.CORES
+    device = _device(recipe, most)
     seen = _see(recipe, data, device, start, known)
     recipe.learn(shape=list(seen.x.shape[1:]), outputs=data.outputs)
     lengths = lengths_of(recipe, known.samples if known else len(data.train), seen.x[0].numel())
     learner = _learner(recipe, data, seen, lengths)
-    model = learner.model
-    began = _started(recipe, model, start)
-    layout = devices.lay_out(model, recipe.channels_last and seen.x.dim() == 4)
+    began = _started(recipe, learner.model, start)
+    layout = devices.lay_out(learner.model, recipe.channels_last and seen.x.dim() == 4)
     optimizer, frozen = _trained(recipe, learner, seen.x[: learner.tried], lengths)
-    operations = _counted(recipe, data, model, seen.x[: learner.tried])
-    if recipe.threads is None:
-        batch = min(lengths.batch_size, len(data.train))
-        torch.set_num_threads(devices.worthwhile(batch * operations, most))
+    operations = _counted(recipe, data, learner.model, seen.x[: learner.tried])
+    _take_threads(recipe, min(lengths.batch_size, len(data.train)) * operations, most)
     feeds = _prepared(recipe, data, seen, start is None and known is None)
     run = Run(
         data=data,
@@ -196,9 +197,9 @@ def build(
         preprocessing=seen.chain,
         evaluation=seen.evaluation,
         augmentation=seen.augmentation,
-        model=model,
-        forward=devices.caller(model, recipe.precision, device, recipe.compile),
-        uncompiled=devices.caller(model, recipe.precision, device, compiled=False),
+        model=learner.model,
+        forward=devices.caller(learner.model, recipe.precision, device, recipe.compile),
+        uncompiled=devices.caller(learner.model, recipe.precision, device, compiled=False),
         loss=learner.loss,
         objective=learner.objective,
         order=_order(recipe, feeds.train, lengths),
@@ -214,7 +215,7 @@ def build(
         layout=layout,
         scaler=_scaler(recipe, optimizer, device),
         flops=operations,
-        views=_views(recipe, data, seen, model),
+        views=_views(recipe, data, seen, learner.model),
         backoff=recipe.on_divergence == "backoff",
         divergence=schema.as_words(recipe.divergence),
         reconstructs=learner.reconstructs,
@@ -229,6 +230,18 @@ def build(
     checks.check_run(recipe, run, seen.x, seen.y)
     _seed(recipe.seed + 1)  # the noise of training, whatever else has drawn from it
     return run
+
+
+def _device(config: Recipe, most: int) -> torch.device:
+    """The device of a recipe, with torch set up for it."""
+    devices.set_up(config.threads or most, config.deterministic)
+    return devices.choose(config.device)
+
+
+def _take_threads(config: Recipe, operations: int, most: int) -> None:
+    """Use as many threads as the operations of a mini-batch are worth, where none are asked for."""
+    if config.threads is None:
+        torch.set_num_threads(devices.worthwhile(operations, most))
 
 
 def _order(config: Recipe, train: PreparedSplit, lengths: LoopConfig) -> Callable[[int], Tensor]:

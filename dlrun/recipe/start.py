@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import record, shell
 from dlrun.data.fingerprint import hash_rows
 from dlrun.errors import Mistake
-from dlrun.recipe import compose, view
+from dlrun.recipe import compose, identity, view
 from dlrun.record import trained
 
 if TYPE_CHECKING:
@@ -71,11 +71,6 @@ def find(which: str, outputs: str) -> trained.Trained:
         raise Mistake(f"{KEY}={which}: {mistake}") from None
 
 
-def absolute(config: DictConfig) -> str:
-    """The file of weights, for a run whose outputs are elsewhere."""
-    return str(find(config.weights, config.outputs).file.absolute())
-
-
 def digest(config: DictConfig) -> str:
     """A short hash of the weights as they are now; empty where there are none."""
     if config.weights is None:
@@ -86,24 +81,38 @@ def digest(config: DictConfig) -> str:
         return ""
 
 
-def of(config: DictConfig) -> "Start | None":
+def of(config: DictConfig, folder: Path | None = None) -> "Start | None":
     """What a recipe starts from; a run that goes on, from what it has begun with.
 
     Preprocessing that was fitted for the weights belongs to them, where the recipe asks for the
-    same: a value means to them what it has meant. Raises Mistake.
+    same: a value means to them what it has meant.
+    folder: where a procedure keeps this, so that all of its runs begin with the same, whatever
+    becomes of the source. Raises Mistake.
     """
     from dlrun.engine import checkpoint, transfer
 
     if config.weights is None:
         return None
-    begun = transfer.begun(Path(config.resume) / "checkpoints") if config.resume else None
-    if begun is not None:
-        return begun
+    own = Path(config.resume) / "checkpoints" / checkpoint.START if config.resume else None
+    if own is not None and own.is_file():
+        return transfer.begun(own)
+    which = identity.short([str(config.weights), view.plain(config.preprocessing)])
+    kept = folder / f"{which}.pt" if folder is not None else None
+    start = transfer.begun(kept) if kept is not None and kept.is_file() else _read(config)
+    before = record.read_json(Path(config.resume) / "run.json") if config.resume else {}
+    if (before.get(KEY) or start.facts)["digest"] != start.facts["digest"]:
+        raise Mistake(f"{KEY}={config.weights}: has changed since the run has begun with it")
+    if kept is not None and not kept.is_file():
+        checkpoint.save_as(kept.name, start.state(), kept.parent)
+    return start
+
+
+def _read(config: DictConfig) -> "Start":
+    """What a recipe starts from, as its source is now. Raises Mistake."""
+    from dlrun.engine import checkpoint, transfer
+
     found = find(config.weights, config.outputs)
     facts: dict[str, Any] = {"from": str(config.weights), "digest": found.digest}
-    before = record.read_json(Path(config.resume) / "run.json") if config.resume else {}
-    if (before.get(KEY) or facts)["digest"] != found.digest:
-        raise Mistake(f"{KEY}={config.weights}: has changed since the run has begun with it")
     try:
         tensors, fitted = transfer.read(found.file)
     except Mistake as mistake:

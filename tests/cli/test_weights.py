@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.engine import checkpoint
+from dlrun.job.lab import Lab
 from tests.conftest import in_suite
 from tests.states import differences, flip, without_clock
 
@@ -197,6 +198,33 @@ def test_procedures_begin_with_the_weights(procedure, eight, capsys):
     found = {run: told(run).get("weights", {}).get("run") for run in record.all_runs("outputs")}
     of = [run for run, source in found.items() if source == eight.name]
     assert len(of) == PROCEDURES[procedure]
+
+
+@pytest.mark.parametrize("becomes", ["deleted", "trained on"])
+def test_a_procedure_goes_on_with_the_weights_that_it_began_with(
+    becomes, eight, monkeypatch, capsys
+):
+    source, train = best(eight)["1.weight"], Lab._train
+
+    def stopped(lab, wanted):
+        if wanted.place == 1:
+            raise KeyboardInterrupt
+        return train(lab, wanted)
+
+    words = ["procedure=cross_validate", "procedure.folds=2", "epochs=1", "data.classes=[8,9]"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Lab, "_train", stopped)
+        first = run(*words, f"weights={eight.name}", code=130)
+    procedure = first.parent / told(first)["parent"]
+    if becomes == "deleted":
+        shutil.rmtree(eight)
+    else:
+        assert main([f"resume={eight.name}", "epochs=5"]) == 0, capsys.readouterr().err
+    assert main([f"resume={procedure.name}"]) == 0, capsys.readouterr().err
+    second = record.all_runs("outputs")[-1]
+    assert second != first
+    assert torch.equal(begun(second)["model"]["1.weight"], source)
+    assert not (procedure / "begun").exists()
 
 
 @pytest.mark.parametrize("damage", [flip, lambda file: file.write_bytes(b"PK"), Path.unlink])
