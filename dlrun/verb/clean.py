@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.text import Text
 from dlrun import format, record, shell
 from dlrun.console import screen
 from dlrun.errors import Mistake
+from dlrun.recipe import compose, start
 from dlrun.record import named
 from dlrun.record import sweep as sweeps
 from dlrun.verb.asked import Asked
@@ -70,6 +71,10 @@ def _needed(asked: Asked, outputs: Path, runs: Sequence[Path]) -> Iterator[tuple
         sweep = sweeps.read(folder.parent)
         if (best := sweep.best_run) is not None and best.directory:
             yield outputs.absolute() / best.directory, f"the best of sweep {sweep.id}"
+        if record.read_status(folder.parent).get("status") != record.FINISHED:
+            chosen = [f"{each.key}={word}" for each in sweep.dimensions for word in each.words()]
+            for each in _sources([*sweep.overrides, *chosen], sweep.cwd):
+                yield each, f"sweep {sweep.id} goes on with it"
     names = [each.name for each in lost]
     for directory in runs:
         if record.read_json(directory / "run.json").get("parent") in names:
@@ -86,7 +91,8 @@ def _own_needs(directory: Path) -> Iterator[tuple[Path, str]]:
     if named.is_procedure(directory):
         made = named.children(directory)
         if status != record.FINISHED:
-            everything = {*made, *_begun(directory)}
+            sources = _sources(info.get("overrides", ()), info.get("cwd", ""))
+            everything = {*made, *_begun(directory), *sources}
             yield from ((each, f"{directory.name} goes on with it") for each in everything)
         elif any(named.score(each) is not None for each in made):
             run, why = named.result_of(directory)
@@ -104,6 +110,14 @@ def _begun(directory: Path) -> list[Path]:
     """The runs that a procedure has begun, which it lists only once it has ended."""
     found = directory.parent.glob("*/run.json")
     return [file.parent for file in found if record.read_json(file).get("parent") == directory.name]
+
+
+def _sources(words: Iterable[str], cwd: str) -> Iterator[Path]:
+    """The runs whose weights a command starts from that was typed in the directory `cwd`."""
+    for word in words:
+        if shell.key(word) == start.KEY:
+            named = Path(os.path.abspath(Path(cwd) / compose.text(word)))
+            yield named.parents[1] if named.is_file() else named
 
 
 def _remove(needless: dict[Path, int], console: Console) -> int:

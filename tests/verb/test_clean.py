@@ -130,6 +130,33 @@ def test_folders_of_runs_that_never_began_are_removed(here, capsys):
     assert {each.name for each in runs.iterdir()} == set(found) - killed
 
 
+def test_the_weights_stay_that_an_unfinished_procedure_starts_from(several, here):
+    begun = several["part"].parent / record.read_json(several["part"] / "run.json")["parent"]
+    words = {"overrides": [f"weights=outputs/runs/{several['old'].name}"]}
+    info = record.read_json(begun / "run.json")
+    record.write_json(begun / "run.json", info | words | {"cwd": str(here)})
+    assert main(["clean", "--yes"]) == 0
+    assert "old" in there(several)
+    record.write_json(begun / "status.json", {"status": record.FINISHED})
+    assert main(["clean", "--yes"]) == 0
+    assert "old" not in there(several)
+
+
+@pytest.mark.parametrize("searched", [False, True])
+def test_the_weights_stay_that_an_unfinished_sweep_starts_from(searched, several, here):
+    word = f"outputs/runs/{several['old'].name}/checkpoints/best.pt"
+    folder = here / "outputs" / "sweeps" / "0123456789"
+    folder.mkdir(parents=True)
+    dimension = {"key": "weights", "choices": [word, None], "typed": [word, "null"]}
+    asked = {"dimensions": [dimension]} if searched else {"overrides": [f"weights={word}"]}
+    record.write_json(folder / "sweep.json", asked | {"cwd": str(here)})
+    assert main(["clean", "--yes"]) == 0
+    assert "old" in there(several)
+    record.write_json(folder / "status.json", {"status": record.FINISHED})
+    assert main(["clean", "--yes"]) == 0
+    assert "old" not in there(several)
+
+
 @pytest.mark.proof
 def test_the_best_of_a_sweep_stays_and_a_cleaned_run_begins_nothing(here, capsys):
     assert main(["-m", "optimizer.lr=0.1,1e-5", *SHORT]) == 0
