@@ -33,7 +33,8 @@ def opened(
         _warn_of_changes(config, read().digest)
         return record.open_existing(config.resume)
     data = read().digest
-    digests = code.digests(config) | ({"weights": start.digest(config)} if config.weights else {})
+    weights = start.digest(config)
+    digests = code.digests(config) | ({"weights": weights} if config.weights else {})
     known_by = identity.short([identity.digest(config), data, digests])
     runs = reversed(record.all_runs(config.outputs))
     infos = ((run, record.read_json(run / "run.json")) for run in runs)
@@ -41,9 +42,9 @@ def opened(
     for directory, told in begun:
         if told.get("hash") == known_by:
             return record.open_existing(directory)
-    _say_anew(config, invocation, data, begun)
+    _say_anew(config, invocation, data, weights, begun)
     info = recording.info(config, invocation) | {"kind": "procedure", "hash": known_by}
-    info |= {"trains": trains, "data_digest": data}
+    info |= {"trains": trains, "data_digest": data, "weights_digest": weights}
     unbuilt = {**view.as_written(config), "facts": {}}  # nothing is built yet that knows them
     text = OmegaConf.to_yaml(OmegaConf.create(unbuilt))
     return record.create(config.outputs, recording.named(config, invocation), info, text)
@@ -53,10 +54,12 @@ def _say_anew(
     config: DictConfig,
     invocation: Invocation,
     data: str,
+    weights: str,
     begun: Sequence[tuple[Path, Mapping[str, Any]]],
 ) -> None:
-    """Say that what was typed before does not go on, where its code or data have changed.
+    """Say that what was typed before does not go on, where its code, data or weights have changed.
 
+    data, weights: the digests of those that it would have now.
     begun: the procedures that were, and what their records say, the last first.
     """
     words = [*invocation.overrides]
@@ -67,6 +70,8 @@ def _say_anew(
     changed = code.edited(info.get("code"), config)
     if info.get("data_digest") not in (None, data):
         changed.append("the data")
+    if info.get("weights_digest") not in (None, weights):
+        changed.append(f"{start.KEY}={config.weights}")
     if changed:
         _log.warning(
             f"{', '.join(changed)}: changed since procedure {directory.name} began, which "

@@ -227,6 +227,19 @@ def test_a_procedure_goes_on_with_the_weights_that_it_began_with(
     assert not (procedure / "begun").exists()
 
 
+def test_a_procedure_says_that_it_begins_anew_with_other_weights(eight, capsys):
+    words = ["procedure=cross_validate", "procedure.folds=2", "epochs=1", "data.classes=[8,9]"]
+    words += [f"weights={eight.name}"]
+    before = run(*words)
+    procedure = before.parent / told(before).get("parent", before.name)
+    record.write_json(procedure / "status.json", {"status": record.KILLED})
+    assert main([f"resume={eight.name}", "epochs=5"]) == 0
+    capsys.readouterr()
+    run(*words)
+    said = f"weights=outputs/runs/{eight.name}: changed since procedure {procedure.name} began"
+    assert said in capsys.readouterr().err.replace("\n", " ")
+
+
 @pytest.mark.parametrize("damage", [flip, lambda file: file.write_bytes(b"PK"), Path.unlink])
 def test_the_best_weights_are_written_anew_where_a_run_goes_on(damage, eight, capsys):
     file, whole = eight / "checkpoints" / "best.pt", best(eight)
