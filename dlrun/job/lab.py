@@ -113,7 +113,9 @@ class Lab:
         """The folder that keeps what its runs begin with; None where it has no record yet."""
         if self.above is not None:
             return self.above.begins
-        return self._own.directory / "begun" if self._own is not None else None
+        known = None if self.procedure.single else self.config.resume
+        directory = self._own.directory if self._own is not None else known
+        return Path(directory) / "begun" if directory else None
 
     @property
     def recipe(self) -> Mapping[str, Any]:

@@ -201,8 +201,15 @@ def test_procedures_begin_with_the_weights(procedure, eight, capsys):
 
 
 @pytest.mark.parametrize("becomes", ["deleted", "trained on"])
+@pytest.mark.parametrize(
+    "procedure",
+    [
+        ["procedure=cross_validate", "procedure.folds=2"],
+        ["procedure=bagging", "procedure.models=2"],
+    ],
+)
 def test_a_procedure_goes_on_with_the_weights_that_it_began_with(
-    becomes, eight, monkeypatch, capsys
+    becomes, procedure, eight, monkeypatch, capsys
 ):
     source, train = best(eight)["1.weight"], Lab._train
 
@@ -211,20 +218,20 @@ def test_a_procedure_goes_on_with_the_weights_that_it_began_with(
             raise KeyboardInterrupt
         return train(lab, wanted)
 
-    words = ["procedure=cross_validate", "procedure.folds=2", "epochs=1", "data.classes=[8,9]"]
+    words = [*procedure, "epochs=1", "data.classes=[8,9]"]
     with monkeypatch.context() as patch:
         patch.setattr(Lab, "_train", stopped)
         first = run(*words, f"weights={eight.name}", code=130)
-    procedure = first.parent / told(first)["parent"]
+    directory = first.parent / told(first)["parent"]
     if becomes == "deleted":
         shutil.rmtree(eight)
     else:
         assert main([f"resume={eight.name}", "epochs=5"]) == 0, capsys.readouterr().err
-    assert main([f"resume={procedure.name}"]) == 0, capsys.readouterr().err
+    assert main([f"resume={directory.name}"]) == 0, capsys.readouterr().err
     second = record.all_runs("outputs")[-1]
     assert second != first
     assert torch.equal(begun(second)["model"]["1.weight"], source)
-    assert not (procedure / "begun").exists()
+    assert not (directory / "begun").exists()
 
 
 def test_a_procedure_says_that_it_begins_anew_with_other_weights(eight, capsys):
