@@ -26,6 +26,7 @@ from dlrun.recipe.catalogue import within
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import LOSS_OF_TASK, SEVERAL
 from dlrun.recipe.signature import expected, fits
+from dlrun.record import named, sweep
 
 _log = logging.getLogger("dlrun")
 _NAMED = 3  # runs in a message
@@ -192,6 +193,9 @@ def find(words: Sequence[str]) -> Previous | None:
     if not asked:
         return None
     outputs = _last(words, "outputs") or "outputs"
+    if (folder := named.sweep_folder(outputs, asked)) is not None:
+        again = sweep.read(folder).command
+        raise Mistake(f"resume={asked}: is a sweep, which goes on when typed again: {again}")
     try:
         directory = record.find(outputs, asked, ())
     except Mistake as mistake:

@@ -323,6 +323,16 @@ def test_nothing_to_resume(tmp_path):
         resume.find(["resume=last", f"outputs={tmp_path}"])
 
 
+def test_a_sweep_goes_on_when_its_command_is_typed_again(tmp_path):
+    folder = tmp_path / "sweeps" / "0123456789"
+    folder.mkdir(parents=True)
+    records.write_json(folder / "sweep.json", {"command": "dlrun -m seed=0,1"})
+    said = "is a sweep, which goes on when typed again: dlrun -m seed=0,1"
+    for asked in (folder.name, "0123", str(folder)):
+        with pytest.raises(Mistake, match=f"^resume={asked}: {said}$"):
+            resume.find([f"resume={asked}", f"outputs={tmp_path}"])
+
+
 @pytest.fixture
 def own_options(tmp_path, monkeypatch):
     """A directory `a` with an optimizer and a table of one's own."""
