@@ -184,6 +184,21 @@ def is_asked(words: Sequence[str]) -> bool:
     return bool(values) and values[-1] not in ("", "null")
 
 
+def _named(outputs: str, which: str) -> Path:
+    """The directory of a run. Raises Mistake where there is none, as where it is a sweep."""
+    try:
+        found = record.find(outputs, which, ())
+    except Mistake:
+        folder = named.sweep_folder(outputs, which)
+        if folder is None:
+            raise
+        found = folder
+    if (found / sweep.SWEEP).is_file():
+        again = sweep.read(found).command
+        raise Mistake(f"is a sweep, which goes on when typed again: {again}")
+    return found
+
+
 def find(words: Sequence[str]) -> Previous | None:
     """The run that `resume=` names; None where nothing is to be resumed.
 
@@ -193,11 +208,8 @@ def find(words: Sequence[str]) -> Previous | None:
     if not asked:
         return None
     outputs = _last(words, "outputs") or "outputs"
-    if (folder := named.sweep_folder(outputs, asked)) is not None:
-        again = sweep.read(folder).command
-        raise Mistake(f"resume={asked}: is a sweep, which goes on when typed again: {again}")
     try:
-        directory = record.find(outputs, asked, ())
+        directory = _named(outputs, asked)
     except Mistake as mistake:
         raise Mistake(f"resume={asked}: {mistake}") from None
     if asked == "last" and (later := record.untrained_since(outputs, directory)):
