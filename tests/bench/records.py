@@ -1,7 +1,6 @@
 """What a run of a sweep costs beside its training steps, by parts: CPU time in one process."""
 
 import gc
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from dlrun.procedure import BuiltRun
 from dlrun.procedure.train import Ending, conclude
 from dlrun.recipe import build, compose
 from dlrun.record import Record
+from tests.bench import folder
 
 RUNS = 32
 AT_MOST = 10.0
@@ -54,11 +54,10 @@ def compare(repeats: int) -> list[dict[str, Any]]:
     with compose.composer([]) as composer:
         config = composer.recipe(RECIPE)
     for _ in range(repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            config.outputs = folder
-            data = Session().data(config)
-            kept = [_run(config, data, seed, parts) for seed in range(RUNS + 1)]
-            _deliver(folder, kept, parts)
+        config.outputs = folder.new()
+        data = Session().data(config)
+        kept = [_run(config, data, seed, parts) for seed in range(RUNS + 1)]
+        _deliver(config.outputs, kept, parts)
     rows = []
     for part, times in parts.found.items():
         warm = [each for place, each in enumerate(times) if place % (RUNS + 1)]
@@ -89,12 +88,12 @@ def _run(composed: DictConfig, data: Data, seed: int, parts: Parts) -> Record:
     return kept
 
 
-def _deliver(folder: str, runs: list[Record], parts: Parts) -> None:
+def _deliver(outputs: str, runs: list[Record], parts: Parts) -> None:
     """Deliver runs that have ended."""
     from dlrun.tracking import cursor, store
     from dlrun.tracking.delivery import Delivery
 
-    settings = {"uri": f"sqlite:///{folder}/mlflow.db", "experiment": "dlrun", "checkpoints": True}
+    settings = {"uri": f"sqlite:///{outputs}/mlflow.db", "experiment": "dlrun", "checkpoints": True}
     client, experiment = store.connect(settings["uri"], "dlrun")
     for kept in runs:
         cursor.settle(kept.directory, settings, since=0.0)

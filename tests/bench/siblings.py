@@ -7,7 +7,6 @@ command of 2K runs and one of K, by K; the gain is the ratio of both ways.
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dlrun.data import Data
+from tests.bench import folder
 
 
 @dataclass(frozen=True)
@@ -51,34 +51,32 @@ CASES = (
 
 def compare(images: Data, repeats: int) -> list[dict[str, Any]]:
     """Medians over `repeats` pairs of commands of each way, taken in turn."""
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        data = _saved(images, Path(folder))
-        for case in CASES:
-            words = [*case.words, *(data if case.images else ())]
-            alone, at_once = [], []
-            for _ in range(repeats):
-                alone.append(_cost([*words, "sweep.stack=off"], case.few))
-                at_once.append(_cost(words, case.runs))
-            gains = [a / b for a, b in zip(alone, at_once, strict=True)]
-            rows.append(
-                {
-                    "case": case.name,
-                    "one more alone (ms)": 1000 * median(alone),
-                    "one more at once (ms)": 1000 * median(at_once),
-                    "gain": median(gains),
-                    "wanted": case.at_least,
-                }
-            )
+    rows, data = [], _saved(images, Path(folder.new()))
+    for case in CASES:
+        words = [*case.words, *(data if case.images else ())]
+        alone, at_once = [], []
+        for _ in range(repeats):
+            alone.append(_cost([*words, "sweep.stack=off"], case.few))
+            at_once.append(_cost(words, case.runs))
+        gains = [a / b for a, b in zip(alone, at_once, strict=True)]
+        rows.append(
+            {
+                "case": case.name,
+                "one more alone (ms)": 1000 * median(alone),
+                "one more at once (ms)": 1000 * median(at_once),
+                "gain": median(gains),
+                "wanted": case.at_least,
+            }
+        )
     return rows
 
 
-def _saved(images: Data, folder: Path) -> list[str]:
+def _saved(images: Data, place: Path) -> list[str]:
     """Write some images into a file; gives the words that choose it."""
     rows = images.train.rows[:_IMAGES]
     x, y = (each.index_select(0, rows).numpy() for each in (images.train.x, images.train.y))
-    np.savez(folder / "images.npz", x_train=x, y_train=y)
-    return ["data=arrays", f"data.path={folder / 'images.npz'}"]
+    np.savez(place / "images.npz", x_train=x, y_train=y)
+    return ["data=arrays", f"data.path={place / 'images.npz'}"]
 
 
 def _cost(words: Sequence[str], runs: int) -> float:
@@ -89,13 +87,12 @@ def _cost(words: Sequence[str], runs: int) -> float:
 def _seconds(words: Sequence[str], runs: int) -> float:
     typed = [word.replace("{n}", str(runs)) for word in words]
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    with tempfile.TemporaryDirectory() as folder:
-        begun = perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "dlrun", *typed],
-            cwd=folder,
-            env=environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        return perf_counter() - begun
+    own, begun = folder.new(), perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "dlrun", *typed],
+        cwd=own,
+        env=environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return perf_counter() - begun

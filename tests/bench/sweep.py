@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -11,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from dlrun import record
+from tests.bench import folder
 
 RUNS = 20
 RECIPES = {
@@ -58,44 +58,41 @@ def compare(repeats: int) -> list[dict[str, Any]]:
 
 
 def _sweep(words: Sequence[str]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        seeds = ",".join(map(str, range(RUNS)))
-        begun = perf_counter()
-        _type(["-m", *ALL, *words, f"seed={seeds}", "sweep.stack=off"], folder)
-        seconds = perf_counter() - begun
-        runs = record.all_runs(Path(folder) / "outputs")
-        points = [record.read_points(run) for run in runs]
-        assert len(runs) == RUNS, "not all runs were made"
-        ends = sorted(at[-1]["time"] / 1000 for at in points)
-        return {
-            "sweep": seconds,
-            "training": sum(at[0]["values"]["time/elapsed"] for at in points),
-            "between": (ends[-1] - ends[0]) / (RUNS - 1),
-        }
+    place, seeds = folder.new(), ",".join(map(str, range(RUNS)))
+    begun = perf_counter()
+    _type(["-m", *ALL, *words, f"seed={seeds}", "sweep.stack=off"], place)
+    seconds = perf_counter() - begun
+    runs = record.all_runs(Path(place) / "outputs")
+    points = [record.read_points(run) for run in runs]
+    assert len(runs) == RUNS, "not all runs were made"
+    ends = sorted(at[-1]["time"] / 1000 for at in points)
+    return {
+        "sweep": seconds,
+        "training": sum(at[0]["values"]["time/elapsed"] for at in points),
+        "between": (ends[-1] - ends[0]) / (RUNS - 1),
+    }
 
 
 def _alone(words: Sequence[str]) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        begun = perf_counter()
-        _type([*ALL, *words], folder)
-        return perf_counter() - begun
+    place, begun = folder.new(), perf_counter()
+    _type([*ALL, *words], place)
+    return perf_counter() - begun
 
 
 def _by_hand(words: Sequence[str]) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        begun = perf_counter()
-        _run(["tests.bench.by_hand", str(RUNS), *ALL, *words, "tracking=none"], folder)
-        return perf_counter() - begun
+    place, begun = folder.new(), perf_counter()
+    _run(["tests.bench.by_hand", str(RUNS), *ALL, *words, "tracking=none"], place)
+    return perf_counter() - begun
 
 
-def _type(words: list[str], folder: str) -> None:
-    _run(["dlrun", *words], folder)
+def _type(words: list[str], place: str) -> None:
+    _run(["dlrun", *words], place)
 
 
-def _run(module: list[str], folder: str) -> None:
+def _run(module: list[str], place: str) -> None:
     subprocess.run(
         [sys.executable, "-m", *module],
-        cwd=folder,
+        cwd=place,
         env=os.environ | {"DLRUN_DEBUG": "", "PYTHONPATH": str(Path(__file__).parents[2])},
         check=True,
         stdout=subprocess.DEVNULL,
