@@ -14,7 +14,7 @@ from typing import Any, Literal, Union
 from dlrun.duration import Steps
 from dlrun.errors import Mistake, told
 from dlrun.recipe import suggest
-from dlrun.shell import shown, spelled
+from dlrun.shell import quote, shown, spelled
 
 LARGEST = 2**63 - 1
 """The largest whole number: torch keeps them in 64 bits."""
@@ -91,6 +91,8 @@ def problems(target: str, kwargs: Mapping[str, Any], key: str, partial: bool = T
                 right = ("number" in right and _beyond(value)) or f"expected {right}"
                 if hint is str and isinstance(usual, str) and usual:
                     right += f", such as {usual}"
+                else:
+                    right += _as_text(f"{key}.{argument}", value, hint)
                 right += as_list(f"{key}.{argument}", value, hint)
                 wrong.append(f"{key}.{argument}={shown(value)}: {right}")
         elif not takes_any:
@@ -204,6 +206,16 @@ def as_list(key: str, value: object, hint: Any) -> str:
     """Say how a list is written that was meant by one value, or has no commas, or nothing."""
     words = [part for one in (value if _is_list(value) else [value]) for part in _parts(one)]
     return f"; write {key}={spelled(words)}" if words and fits(words, hint) else ""
+
+
+def _as_text(key: str, value: object, hint: Any) -> str:
+    """Say how numbers are typed that are meant as texts, as columns may be called."""
+    items = value if _is_list(value) else [value]
+    texts = [str(one) if _is_number(one, int, float) else one for one in items]
+    meant: Any = texts if _is_list(value) or not fits(texts[0], hint) else texts[0]
+    if texts == list(items) or not fits(meant, hint):
+        return ""
+    return f"; where text looks like a number, type {quote(f'{key}={spelled(meant)}')}"
 
 
 def _parts(value: object) -> list[Any]:

@@ -89,7 +89,8 @@ def test_all_that_is_wrong_is_reported_together():
     found = problems("targets.function", {"rate": "fast", "cuont": 2, "name": 3}, "group")
     assert found == [
         "group.rate=fast: expected a number",
-        "group.name=3: expected text or null",
+        "group.name=3: expected text or null; "
+        "where text looks like a number, type \"group.name='3'\"",
         "group.cuont: function takes no 'cuont'; did you mean 'count'?",
     ]
 
