@@ -186,17 +186,11 @@ def is_asked(words: Sequence[str]) -> bool:
 
 def _named(outputs: str, which: str) -> Path:
     """The directory of a run. Raises Mistake where there is none, as where it is a sweep."""
-    try:
-        found = record.find(outputs, which, ())
-    except Mistake:
-        folder = named.sweep_folder(outputs, which)
-        if folder is None:
-            raise
-        found = folder
-    if (found / sweep.SWEEP).is_file():
-        again = sweep.read(found).command
+    folder = named.sweep_folder(outputs, which) if which != "last" else None
+    if folder is not None:
+        again = sweep.read(folder).command
         raise Mistake(f"is a sweep, which goes on when typed again: {again}")
-    return found
+    return record.find(outputs, which, ())
 
 
 def find(words: Sequence[str]) -> Previous | None:

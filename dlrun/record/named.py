@@ -12,14 +12,23 @@ from dlrun.record import sweep as sweeps
 
 
 def sweep_folder(outputs: str | Path, which: str) -> Path | None:
-    """The directory of the sweep that has this id, the start of one, or this path."""
+    """The directory of the sweep that has this id, the start of one, or this path.
+
+    Raises Mistake where ids of several begin so, or those of a sweep and of runs.
+    """
     named = shell.path(which, "run")
     if (named / sweeps.SWEEP).is_file():
         return named.absolute()
-    found = _sweeps(outputs)
+    found = [each for each in _sweeps(outputs) if which and each.name.startswith(which)]
     exact = [each for each in found if which == each.name]
-    begun = [each for each in found if which and each.name.startswith(which)]
-    return exact[0] if exact else begun[0] if len(begun) == 1 else None
+    if exact or not found:
+        return exact[0] if exact else None
+    runs = [run.name for run in record.all_runs(outputs) if run.name.startswith(which)]
+    if which in runs or len(found) + len(runs) == 1:
+        return None if runs else found[0]
+    kinds = (("run", runs), ("sweep", [each.name for each in found]))
+    meant = [f"{kind} {shell.some(names, 5)}" for kind, names in kinds if names]
+    raise Mistake(f"{which!r} could be {' or '.join(meant)}; write more of the id")
 
 
 def find(outputs: str | Path, which: str = "last") -> Path:

@@ -4,6 +4,7 @@ import pytest
 
 from dlrun import record
 from dlrun.errors import Mistake
+from dlrun.recipe import resume
 from dlrun.record import named
 from dlrun.record import sweep as sweeps
 from tests.verb.test_list import keep
@@ -55,3 +56,29 @@ def test_a_sweep_that_never_began_is_not_proposed(tmp_path):
     record.write_json(tmp_path / "sweeps" / "abcdef0123" / sweeps.SWEEP, {})
     with pytest.raises(Mistake, match="sweeps: abcdef0123"):
         named.find(tmp_path, "abcdef0124")
+
+
+def test_a_word_that_runs_and_a_sweep_begin_with_names_both_kinds(tmp_path):
+    runs = [keep(tmp_path, "run", n, 0.5) for n in range(2)]
+    start = runs[0].name[:1]
+    sweep = tmp_path / "sweeps" / f"{start}abcdef012"
+    sweep.mkdir(parents=True)
+    record.write_json(sweep / sweeps.SWEEP, {"command": "dlrun -m seed=0,1"})
+    said = (
+        f"{start!r} could be run {runs[0].name}, {runs[1].name} or sweep {sweep.name}; write more"
+    )
+    for asks in (named.find, named.sweep_folder):
+        with pytest.raises(Mistake, match=f"^{said} of the id$"):
+            asks(tmp_path, start)
+    with pytest.raises(Mistake, match=f"^resume={start}: {said} of the id$"):
+        resume.find([f"resume={start}", f"outputs={tmp_path}"])
+    assert named.sweep_folder(tmp_path, sweep.name[:2]) == sweep
+    assert named.find(tmp_path, runs[0].name) == runs[0]
+
+
+def test_a_word_that_several_sweeps_begin_with_names_them(tmp_path):
+    for name in ("abcdef0123", "abcdef4567"):
+        (tmp_path / "sweeps" / name).mkdir(parents=True)
+        record.write_json(tmp_path / "sweeps" / name / sweeps.SWEEP, {})
+    with pytest.raises(Mistake, match=r"^'abc' could be sweep abcdef0123, abcdef4567; write more"):
+        named.find(tmp_path, "abc")
