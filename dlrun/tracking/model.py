@@ -277,13 +277,16 @@ def _arrays(x: "Tensor") -> _Given:
 
 
 def _rows(tables: Sequence[Mapping[str, Any]]) -> _Given:
-    """Of the rows of a table.
+    """Of the rows of a table, with the columns of all members: MLflow hands over no others.
 
     The columns may have any type: a number without holes may be whole, and a text all of digits.
     """
+    import pandas as pd
+
     from dlrun.data.tables import encode
 
-    row = encode.example(tables[0])
+    every = pd.concat([encode.example(each) for each in tables], axis=1)
+    row = every.loc[:, ~every.columns.duplicated()]
     kind = {"type": "dataframe", "pandas_orient": "split"}
     sample = {"columns": list(row), "data": row.to_numpy(object).tolist()}
     schema = [{"type": "any", "name": name, "required": True} for name in row]

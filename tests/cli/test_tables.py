@@ -6,7 +6,9 @@ import shlex
 import subprocess
 import sys
 
+import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -270,6 +272,25 @@ def test_the_saved_ensemble_takes_rows_as_they_are(place):
         test = said["split"] == "test"
         rows, expected = said["row"][test], said["output"][test]
     found = torch.from_numpy(served(directory / "model")[rows]).softmax(1).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred")  # MLflow, of itself
+@pytest.mark.filterwarnings("ignore:.*unknown value")  # rows that a bag has not drawn
+def test_the_saved_model_of_bags_takes_the_columns_of_all(place):
+    mixed(place / "t.csv")
+    words = ["data.path=t.csv", "data.target=kind", "procedure=bagging", "procedure.models=3"]
+    assert main(["data=arrays", *words, "procedure.features=2", "threads=1", "epochs=2 steps"]) == 0
+    directory = record.find("outputs", "last")
+    runs = json.loads((directory / "run.json").read_text())["runs"]
+    chosen = [{one["name"] for one in reading_of(record.find("outputs", each))} for each in runs]
+    assert len(chosen[0]) < len(set().union(*chosen))
+    model = mlflow.pyfunc.load_model(str(directory / "model"))
+    assert set(model.metadata.get_input_schema().input_names()) == set().union(*chosen)
+    with np.load(directory / record.PREDICTIONS) as said:
+        test = said["split"] == "test"
+        rows, expected = said["row"][test], said["output"][test]
+    found = torch.from_numpy(model.predict(pd.read_csv("t.csv"))[rows]).softmax(1).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
