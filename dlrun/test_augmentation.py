@@ -28,6 +28,18 @@ def has_size(views: Callable[..., list[Tensor]]) -> bool:
     return "size" in inspect.signature(views).parameters
 
 
+def left_out(views: Callable[..., list[Tensor]] | None) -> str:
+    """What a saved network says of the views it does without: it answers each sample once.
+
+    "" where there are none, as of center_crop, which is what such a network sees.
+    """
+    function = getattr(views, "func", views)
+    if function in (None, center_crop):
+        return ""
+    name = getattr(function, "__name__", "")
+    return f"{name} is left out; evaluate, predict and test/... take the mean over its views"
+
+
 def flip(x: Tensor) -> list[Tensor]:
     """Each image, and its mirror image left-right."""
     _require_images(x, "flip")

@@ -31,6 +31,7 @@ from dlrun.record import PREDICTIONS, test_set, write_arrays
 from dlrun.regularization.dropout import turn_on
 from dlrun.report.chart import Chart
 from dlrun.shell import typed
+from dlrun.test_augmentation import left_out
 
 OUT_OF_BAG = "out_of_bag"
 SEEDS = 5
@@ -425,6 +426,7 @@ def _export(lab: Lab, judge: Run, heard: Heard) -> None:
         classes=judge.classes,
         reading=None if tables else judge.data.reading,
         tables=tables[: len(data)],
+        views=left_out(judge.views),
     )
     if not can:
         lab.record.brings("model", False)

@@ -20,6 +20,7 @@ from dlrun.engine.state import State, keeps_last
 from dlrun.engine.train import train as loop
 from dlrun.procedure import BuiltRun, Lab, Outcome, Training, procedure
 from dlrun.record import PREDICTIONS, VALIDATION, Record, test_set, write_arrays
+from dlrun.test_augmentation import left_out
 
 
 @procedure(single=True)
@@ -152,7 +153,8 @@ def export(run: Run, record: Record, step: int) -> None:
     tables = [data.reading] if "columns" in data.reading else []
     reading = None if tables else data.reading
     example = raw_example(data)
-    if not save_model(deployable(run), example, folder, step, run.classes, reading, tables):
+    views = "" if run.reconstructs else left_out(run.views)
+    if not save_model(deployable(run), example, folder, step, run.classes, reading, tables, views):
         record.brings("model", False)
 
 

@@ -58,6 +58,7 @@ def save_model(
     classes: Sequence[str] = (),
     reading: Mapping[str, Any] | None = None,
     tables: Sequence[Mapping[str, Any]] = (),
+    views: str = "",
 ) -> bool:
     """Save a module as an MLflow model with a signature, into a record; whether that can be done.
 
@@ -69,6 +70,7 @@ def save_model(
     reading: how samples are made from image files; kept in the metadata as `images`.
     tables: how the columns of a table are read; of an ensemble for each member, whose inputs stand
         side by side in the example.
+    views: what to say of a `test_augmentation` that the module does without.
 
     A model that cannot be saved is left out with one warning. Where only the disk is full, going on
     with the run saves it later.
@@ -82,6 +84,7 @@ def save_model(
     pickled: Exception | None = None
     told: dict[str, Any] = {"step": step} | ({"classes": list(classes)} if classes else {})
     told |= {"images": dict(reading)} if reading else {}
+    told |= {"test_augmentation": views} if views else {}
     try:
         with quiet("mlflow", "torch"):
             try:

@@ -77,7 +77,8 @@ def run(asked: Asked) -> int:
             said = _written(kind, made, what, part)
         beside = _write_columns(made, path)
     print(shell.clean(f"{shell.near(path)}  {path.stat().st_size / 1e6:.2f} MB"))
-    for line in (_takes(what), said, beside):
+    views = what.told.get("test_augmentation")
+    for line in (_takes(what), said, beside, views and f"test_augmentation={views}"):
         if line:
             print(shell.clean(f"  {line}"))
     return 0
@@ -132,6 +133,7 @@ def _exported(made: Opened) -> Exported:
     """The network with its preprocessing, and samples to try it on."""
     from dlrun.data.depth import raw_example
     from dlrun.procedure.train import deployable
+    from dlrun.test_augmentation import left_out
 
     module = deployable(made.run)
     try:
@@ -155,6 +157,8 @@ def _exported(made: Opened) -> Exported:
         told["labels"] = made.targets(about["outputs"])
     if made.run.classes or made.run.labels:
         told["probabilities"] = f"{link} of the output" if link else "the output is a score"
+    if (views := left_out(made.run.views)) and not made.run.reconstructs:
+        told["test_augmentation"] = views
     if about.get("columns"):
         told["columns"] = list(about["columns"])
     if about.get("reading"):

@@ -14,6 +14,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -203,6 +204,17 @@ def test_views_are_averaged_as_the_recipe_says(here, capsys):
     said = np.array([int(row["prediction"]) for row in rows])
     right = (said == test.y[test.rows].numpy()).mean()
     assert right == pytest.approx(evaluated(capsys)["values"]["accuracy"])
+
+
+def test_what_answers_without_the_views_of_the_test_split_says_so(here, capsys):
+    assert main(["test_augmentation=flip", *SHORT]) == 0
+    with opened(Asked("predict")) as made:
+        train.export(made.run, SimpleNamespace(directory=Path()), 1)
+    saved = yaml.safe_load(Path("model/MLmodel").read_text())
+    assert saved["metadata"]["test_augmentation"].startswith("flip is left out; ")
+    capsys.readouterr()
+    assert main(["export", "-o", "net.pt2"]) == 0
+    assert "test_augmentation=flip is left out; " in capsys.readouterr().out
 
 
 def test_what_was_there_stays_where_it_fails(tmp_path):
