@@ -5,6 +5,7 @@ What is left to train: points that had begun, failed ones with tries left, then 
 """
 
 import logging
+import os
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -90,6 +91,8 @@ class Driver:
         """Train what is left."""
         self._prepare()
         left = self.ledger.left()
+        if left or self._asked < self.total:
+            self._go_on()
         self._say_begin()
         at_once = self.settings.parallel or self.jobs.at_once
         if self.plan.independent and self.jobs.queues and not self.jobs.local:
@@ -206,6 +209,12 @@ class Driver:
         self.runs.scan()
         self._recall(repaired(self.directory, self.plan.holds))
         self._miss()
+
+    def _go_on(self) -> None:
+        """Take back that the sweep has ended, where it has before it was asked for more."""
+        status = self.directory / "status.json"
+        if status.exists():
+            record.write_json(status, {"status": record.RUNNING, "pid": os.getpid()})
 
     def find_objective(self) -> tuple[str, Mapping[str, Any]]:
         """What the points are judged by, and what a run says of its metrics. Raises Mistake.

@@ -12,7 +12,7 @@ from dlrun.errors import Interrupted
 from dlrun.sweep.ledger import Ledger
 from dlrun.sweep.search import Pruner
 from tests.conftest import in_suite
-from tests.sweep.typed import LR, points, start, table
+from tests.sweep.typed import LR, directory, points, start, table
 
 COMMON = ("tracking=none", "threads=1", "checkpoint_every='40 steps'", "sweep.stack=off")
 SWEEPS = {
@@ -102,6 +102,25 @@ def both(sweep, tmp_path, monkeypatch):
         return table(whole), table(stopped)
 
     return tables
+
+
+def test_a_sweep_that_is_asked_for_more_has_not_ended_before_that_is_done(
+    sweep, tmp_path, monkeypatch
+):
+    words = ["sweep=random", LR]
+    assert sweep(*words, "sweep.trials=1") == 0
+    status = directory(tmp_path) / "status.json"
+    assert record.read_json(status)["status"] == record.FINISHED
+
+    def killed(*_):
+        raise Interrupted(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "ran", killed)
+        assert sweep(*words, "sweep.trials=2") == 128 + signal.SIGTERM
+    assert record.mark_killed(status.parent)["status"] == record.KILLED
+    assert sweep(*words, "sweep.trials=2") == 0
+    assert record.read_json(status)["status"] == record.FINISHED
 
 
 @pytest.mark.parametrize(
