@@ -48,6 +48,7 @@ from dlrun.recipe import (
     instantiate,
     mistakes,
     resume,
+    start,
     view,
 )
 from dlrun.recipe.notes import idle, notes
@@ -237,6 +238,8 @@ class Lab:
         """What works on the command that was typed with these words behind it."""
         with compose.composer(self.words.directories()) as composer:
             mistakes.words(composer, words)
+            if not self.config.resume:
+                start.refuse_last(words, self.config.outputs)
             typed = resume.merge(self.words.plainly(), words, self.invocation.choices)
             with mistakes.explained(composer, typed):
                 composed = composer.full(typed)

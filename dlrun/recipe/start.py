@@ -37,11 +37,22 @@ def placed(word: str, words: Sequence[str], several: bool = False) -> str:
         return word  # which is said of all settings
     found = [_path(f"{key}={each}", outputs or "outputs") for each in values]
     if again and "last" in values:
-        right = shell.line([f"{KEY}={found[values.index('last')]}"])
-        raise Mistake(
-            f"{KEY}=last: is another run when this command is typed again, to go on; write {right}"
-        )
+        raise _another(found[values.index("last")])
     return f"{key}={','.join(found)}"
+
+
+def refuse_last(words: Sequence[str], outputs: str) -> None:
+    """Raise Mistake for the word `last` where the command may be typed again, to go on."""
+    for word in words:
+        if shell.key(word) == KEY and compose.text(word) == "last":
+            raise _another(_path(word, outputs))
+
+
+def _another(path: str) -> Mistake:
+    right = shell.line([f"{KEY}={path}"])
+    return Mistake(
+        f"{KEY}=last: is another run when this command is typed again, to go on; write {right}"
+    )
 
 
 def _values(word: str) -> list[str]:

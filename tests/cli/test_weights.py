@@ -347,3 +347,13 @@ def test_retraining_goes_on_with_what_has_been_set_free(eight, capsys):
     assert not torch.equal(
         moved[1], checkpoint.read(second / "checkpoints" / "last.pt")["model"]["1.weight"]
     )
+
+
+def test_a_variant_that_begins_with_the_last_run_is_refused(eight, capsys):
+    words = ["procedure=contrast", "epochs=1"]
+    assert main([*TINY, *words, "procedure.variants={a: '', b: 'weights=last'}"]) == 2
+    said = "procedure.variants.b: weights=last: is another run when this command is typed again"
+    shown = capsys.readouterr().err.replace("\n", " ")
+    assert said in shown
+    assert f"write weights=outputs/runs/{eight.name}" in shown
+    assert record.all_runs("outputs") == [eight]
