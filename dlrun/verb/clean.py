@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,7 +73,8 @@ def _needed(asked: Asked, outputs: Path, runs: Sequence[Path]) -> Iterator[tuple
             yield outputs.absolute() / best.directory, f"the best of sweep {sweep.id}"
         if record.read_status(folder.parent).get("status") != record.FINISHED:
             chosen = [f"{each.key}={word}" for each in sweep.dimensions for word in each.words()]
-            for each in _sources([*sweep.overrides, *chosen], sweep.cwd):
+            sources = _sources(outputs, [*sweep.overrides, *chosen], sweep.cwd)
+            for each in sources:
                 yield each, f"sweep {sweep.id} goes on with it"
     names = [each.name for each in lost]
     for directory in runs:
@@ -91,7 +92,8 @@ def _own_needs(directory: Path) -> Iterator[tuple[Path, str]]:
     if named.is_procedure(directory):
         made = named.children(directory)
         if status != record.FINISHED:
-            sources = _sources(info.get("overrides", ()), info.get("cwd", ""))
+            words = [*info.get("overrides", ()), *_of_variants(directory)]
+            sources = _sources(directory.parents[1], words, info.get("cwd", ""))
             everything = {*made, *_begun(directory), *sources}
             yield from ((each, f"{directory.name} goes on with it") for each in everything)
         elif any(named.score(each) is not None for each in made):
@@ -112,12 +114,38 @@ def _begun(directory: Path) -> list[Path]:
     return [file.parent for file in found if record.read_json(file).get("parent") == directory.name]
 
 
-def _sources(words: Iterable[str], cwd: str) -> Iterator[Path]:
+def _sources(outputs: Path, words: Iterable[str], cwd: str) -> Iterator[Path]:
     """The runs whose weights a command starts from that was typed in the directory `cwd`."""
     for word in words:
-        if shell.key(word) == start.KEY:
-            named = Path(os.path.abspath(Path(cwd) / compose.text(word)))
-            yield named.parents[1] if named.is_file() else named
+        key = shell.key(word)
+        if key.partition(".")[0] == "procedure":
+            yield from _sources(outputs, _inside(compose.parse([word])[0].value()), cwd)
+        elif key == start.KEY:
+            which = compose.text(word)
+            path = Path(os.path.abspath(Path(cwd) / which))
+            if path.is_file():
+                yield path.parents[1]
+            else:
+                with suppress(Mistake):  # it is gone, and keeps nothing
+                    yield named.find(outputs, str(path) if path.exists() else which)
+
+
+def _of_variants(procedure: Path) -> list[str]:
+    """The words of what a procedure trains, wherever they are written, such as in an experiment."""
+    with suppress(Mistake):
+        return _inside(record.recipe(procedure).get("procedure"))
+    return []
+
+
+def _inside(value: Any) -> list[str]:
+    """The overrides in a setting of a procedure, such as those of its variants."""
+    if isinstance(value, Mapping | list):
+        parts = value.values() if isinstance(value, Mapping) else value
+        return [word for part in parts for word in _inside(part)]
+    try:
+        return [word for word in shell.words(str(value)) if shell.key(word) == start.KEY]
+    except (Mistake, ValueError):  # no words
+        return []
 
 
 def _remove(needless: dict[Path, int], console: Console) -> int:

@@ -157,6 +157,27 @@ def test_the_weights_stay_that_an_unfinished_sweep_starts_from(searched, several
     assert "old" not in there(several)
 
 
+@pytest.mark.parametrize("word", ["{name}", "outputs/runs/{name}"])
+def test_the_weights_stay_that_a_variant_of_an_unfinished_procedure_starts_from(
+    word, several, here
+):
+    of_b = f"weights={word.format(name=several['old'].name)} optimizer.lr=0.1"
+    variants = f"procedure.variants={{a: 'optimizer.lr=0.1', b: '{of_b}'}}"
+    begun = several["part"].parent / record.read_json(several["part"] / "run.json")["parent"]
+    info = record.read_json(begun / "run.json") | {"cwd": str(here)}
+    record.write_json(begun / "run.json", info | {"overrides": [variants]})
+    assert main(["clean", "--yes"]) == 0
+    assert "old" in there(several)
+    record.write_json(begun / "run.json", info)  # from here on an experiment names them
+    recipe = f'data: {{}}\nprocedure:\n  variants:\n    b: ["{of_b}"]\n'
+    record.write_recipe(begun, recipe)
+    assert main(["clean", "--yes"]) == 0
+    assert "old" in there(several)
+    record.write_json(begun / "status.json", {"status": record.FINISHED})
+    assert main(["clean", "--yes"]) == 0
+    assert "old" not in there(several)
+
+
 @pytest.mark.proof
 def test_the_best_of_a_sweep_stays_and_a_cleaned_run_begins_nothing(here, capsys):
     assert main(["-m", "optimizer.lr=0.1,1e-5", *SHORT]) == 0
