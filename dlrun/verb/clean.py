@@ -74,7 +74,9 @@ def _needed(asked: Asked, outputs: Path, runs: Sequence[Path]) -> Iterator[tuple
         if record.read_status(folder.parent).get("status") != record.FINISHED:
             chosen = [f"{each.key}={word}" for each in sweep.dimensions for word in each.words()]
             sources = _sources(outputs, [*sweep.overrides, *chosen], sweep.cwd)
-            for each in sources:
+            # what the best one is made of measures the test split at the end
+            parts = named.children(outputs.absolute() / str(best.directory)) if best else []
+            for each in (*sources, *parts):
                 yield each, f"sweep {sweep.id} goes on with it"
     names = [each.name for each in lost]
     for directory in runs:

@@ -1,5 +1,6 @@
 """`dlrun clean` removes only what it may, only when told, and says it first."""
 
+import json
 import os
 import shutil
 import time
@@ -176,6 +177,22 @@ def test_the_weights_stay_that_a_variant_of_an_unfinished_procedure_starts_from(
     record.write_json(begun / "status.json", {"status": record.FINISHED})
     assert main(["clean", "--yes"]) == 0
     assert "old" not in there(several)
+
+
+def test_what_the_best_of_an_unfinished_sweep_is_made_of_stays(several, here):
+    folder = here / "outputs" / "sweeps" / "0123456789"
+    folder.mkdir(parents=True)
+    record.write_json(folder / "sweep.json", {"cwd": str(here)})
+    run = {"seed": 0, "hash": "a", "status": record.FINISHED, "value": 0.9}
+    run["directory"] = f"runs/{several['folds'].name}"
+    point = {"trial": 0, "hash": "a", "values": {}, "overrides": [], "runs": [run]}
+    line = json.dumps(point | {"status": record.FINISHED})
+    (folder / "ledger.jsonl").write_text(f"{line}\n")
+    assert main(["clean", "--yes"]) == 0
+    assert {"one", "two"} <= there(several)
+    record.write_json(folder / "status.json", {"status": record.FINISHED})
+    assert main(["clean", "--yes"]) == 0
+    assert "two" not in there(several)
 
 
 @pytest.mark.proof
