@@ -447,6 +447,7 @@ class Lab:
 
     def _train(self, wanted: Wanted) -> RecordedRun:
         if _is_done(wanted):
+            self.session.catch_up(Path(str(wanted.resume)))
             return self._tested(wanted, recorded.of(Path(str(wanted.resume))))
         try:
             return self._trained(wanted)

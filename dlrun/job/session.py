@@ -21,7 +21,7 @@ from dlrun.errors import OutOfTime, refuse
 from dlrun.finding import Finding
 from dlrun.recipe import signature, view
 from dlrun.recipe.schema import LOSS_OF_TASK
-from dlrun.tracking import default_experiment
+from dlrun.tracking import cursor, default_experiment
 from dlrun.tracking.follower import Follower
 
 if TYPE_CHECKING:
@@ -159,6 +159,12 @@ class Session:
         """
         if self._follower is not None:
             self._follower.follow(directory)
+
+    def catch_up(self, directory: Path) -> None:
+        """Deliver a record that has ended, where the store lacks some of it after a kill."""
+        settings = self._follower.settings if self._follower is not None else None
+        if settings is not None and cursor.missing(directory, settings):
+            self.follow(directory)
 
     def draw(self, directory: Path) -> None:
         """Draw the curves of a record now, while this process goes on."""

@@ -21,6 +21,7 @@ from dlrun.job import factory
 from dlrun.job.session import Checked, Session
 from dlrun.recipe import compose, identity, mistakes, view
 from dlrun.recipe.schema import AUTO, OFF
+from dlrun.record.named import children
 from dlrun.record.sweep import ENDED, SWEEP, Point, RunResult
 from dlrun.sweep import claims, objective, samplers, summary
 from dlrun.sweep.launchers import Jobs, Watch
@@ -167,13 +168,14 @@ class Driver:
     def deliver(self) -> None:
         """Deliver the summary, which holds the report, to where the runs go.
 
-        Runs of earlier commands that the store lacks are delivered too.
+        Runs of earlier commands that the store lacks, and those of procedures, are delivered too.
         """
         summary.prepare(self.directory)
         follower = self.session.prepare(self.plan.base)
         if follower is None or follower.settings is None:
             return
-        for directory in dict.fromkeys(self.earlier):
+        parts = [part for directory in self.earlier for part in children(directory)]
+        for directory in dict.fromkeys([*self.earlier, *parts]):
             if cursor.missing(directory, follower.settings):
                 self.session.follow(directory)
         self.session.follow(self.directory)

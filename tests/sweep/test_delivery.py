@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from dlrun import record
+from dlrun.__main__ import main
 from dlrun.job.session import Session
+from dlrun.record import named
+from tests.sweep.conftest import QUICK
 from tests.sweep.typed import directory
 
 STORE = {"uri": "http://example", "experiment": "dlrun"}
@@ -19,9 +22,13 @@ class Deliveries:
 
     settings: dict[str, Any] = field(default_factory=lambda: STORE)
     followed: list[str] = field(default_factory=list)
+    uri: str | None = None
 
     def follow(self, run: Path) -> None:
         self.followed.append(run.name)
+
+    def draw(self, run: Path) -> None:
+        """Nothing is drawn here."""
 
 
 @pytest.mark.figures
@@ -50,3 +57,32 @@ def test_what_another_sweep_has_trained_is_delivered_too(sweep, tmp_path, monkey
     assert sweep("optimizer.lr=0.05,0.1") == 0
     assert sorted(sent.followed[:2]) == sorted(runs)
     assert len(sent.followed) == 3, "and the summary"
+
+
+FOLDS = ("procedure=cross_validate", "procedure.folds=2")
+
+
+@pytest.mark.figures
+def test_the_runs_of_a_procedure_that_has_ended_are_delivered_too(sweep, tmp_path, monkeypatch):
+    assert sweep(*FOLDS, "optimizer.lr=0.1,0.05") == 0
+    sent = Deliveries()
+    monkeypatch.setattr(Session, "prepare", lambda self, config, draws=False: sent)
+    monkeypatch.setattr(Session, "follow", lambda self, run: sent.follow(run))
+    assert sweep(*FOLDS, "optimizer.lr=0.1,0.05") == 0
+    assert {run.name for run in record.all_runs(tmp_path / "outputs")} <= {*sent.followed}
+
+
+@pytest.mark.figures
+def test_the_runs_that_had_ended_are_delivered_by_a_procedure_that_goes_on(here, monkeypatch):
+    words = (*FOLDS, *QUICK)
+    assert main([*words]) == 0
+    runs = record.all_runs("outputs")
+    [folds] = [run for run in runs if named.is_procedure(run)]
+    record.write_json(folds / "status.json", {"status": record.KILLED})
+    record.write_json(runs[-1] / "tracking.json", STORE | {"done": True, "delivered": 99})
+    sent = Deliveries()
+    monkeypatch.setattr(
+        Session, "prepare", lambda self, *_, **__: vars(self).update(_follower=sent)
+    )
+    assert main([*words]) == 0
+    assert sorted({*sent.followed}) == sorted(run.name for run in runs[:-1])
