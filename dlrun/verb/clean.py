@@ -73,7 +73,9 @@ def _needed(asked: Asked, outputs: Path, runs: Sequence[Path]) -> Iterator[tuple
             yield outputs.absolute() / best.directory, f"the best of sweep {sweep.id}"
         if record.read_status(folder.parent).get("status") != record.FINISHED:
             chosen = [f"{each.key}={word}" for each in sweep.dimensions for word in each.words()]
-            sources = _sources(outputs, [*sweep.overrides, *chosen], sweep.cwd)
+            first = next((run for point in sweep.points for run in point.directories), "")
+            written = _written(outputs.absolute() / first) if first else []
+            sources = _sources(outputs, [*sweep.overrides, *chosen, *written], sweep.cwd)
             # what the best one is made of measures the test split at the end
             parts = named.children(outputs.absolute() / str(best.directory)) if best else []
             for each in (*sources, *parts):
@@ -94,7 +96,7 @@ def _own_needs(directory: Path) -> Iterator[tuple[Path, str]]:
     if named.is_procedure(directory):
         made = named.children(directory)
         if status != record.FINISHED:
-            words = [*info.get("overrides", ()), *_of_variants(directory)]
+            words = [*info.get("overrides", ()), *_written(directory)]
             sources = _sources(directory.parents[1], words, info.get("cwd", ""))
             everything = {*made, *_begun(directory), *sources}
             yield from ((each, f"{directory.name} goes on with it") for each in everything)
@@ -132,10 +134,13 @@ def _sources(outputs: Path, words: Iterable[str], cwd: str) -> Iterator[Path]:
                     yield named.find(outputs, str(path) if path.exists() else which)
 
 
-def _of_variants(procedure: Path) -> list[str]:
-    """The words of what a procedure trains, wherever they are written, such as in an experiment."""
+def _written(directory: Path) -> list[str]:
+    """What a recipe starts from, as words, wherever it is written, such as in an experiment."""
     with suppress(Mistake):
-        return _inside(record.recipe(procedure).get("procedure"))
+        recipe = record.recipe(directory)
+        own = recipe.get(start.KEY)
+        words = [f"{start.KEY}={shell.spelled(own)}"] if own else []
+        return words + _inside(recipe.get("procedure"))
     return []
 
 

@@ -179,6 +179,23 @@ def test_the_weights_stay_that_a_variant_of_an_unfinished_procedure_starts_from(
     assert "old" not in there(several)
 
 
+def test_the_weights_stay_that_an_experiment_names_for_an_unfinished_sweep(several, here):
+    run = several["old"].parent / "20200101-000000-0000"
+    run.mkdir()
+    record.write_recipe(run, f"data: {{}}\nweights: outputs/runs/{several['old'].name}\n")
+    folder = here / "outputs" / "sweeps" / "0123456789"
+    folder.mkdir(parents=True)
+    record.write_json(folder / "sweep.json", {"cwd": str(here)})
+    trained = {"seed": 0, "hash": "a", "status": record.FAILED, "directory": f"runs/{run.name}"}
+    point = {"trial": 0, "hash": "a", "values": {}, "overrides": [], "runs": [trained]}
+    (folder / "ledger.jsonl").write_text(json.dumps(point | {"status": record.FAILED}) + "\n")
+    assert main(["clean", "--yes"]) == 0
+    assert "old" in there(several)
+    record.write_json(folder / "status.json", {"status": record.FINISHED})
+    assert main(["clean", "--yes"]) == 0
+    assert "old" not in there(several)
+
+
 def test_what_the_best_of_an_unfinished_sweep_is_made_of_stays(several, here):
     folder = here / "outputs" / "sweeps" / "0123456789"
     folder.mkdir(parents=True)
