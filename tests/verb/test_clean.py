@@ -179,16 +179,22 @@ def test_the_weights_stay_that_a_variant_of_an_unfinished_procedure_starts_from(
     assert "old" not in there(several)
 
 
+def _unfinished(here, name, status, **found):
+    """The folder of a sweep of one point, which has that run, that has not ended."""
+    folder = here / "outputs" / "sweeps" / "0123456789"
+    folder.mkdir(parents=True)
+    record.write_json(folder / "sweep.json", {"cwd": str(here)})
+    run = {"seed": 0, "hash": "a", "status": status, "directory": f"runs/{name}", **found}
+    point = {"trial": 0, "hash": "a", "values": {}, "overrides": [], "runs": [run]}
+    (folder / "ledger.jsonl").write_text(json.dumps(point | {"status": status}) + "\n")
+    return folder
+
+
 def test_the_weights_stay_that_an_experiment_names_for_an_unfinished_sweep(several, here):
     run = several["old"].parent / "20200101-000000-0000"
     run.mkdir()
     record.write_recipe(run, f"data: {{}}\nweights: outputs/runs/{several['old'].name}\n")
-    folder = here / "outputs" / "sweeps" / "0123456789"
-    folder.mkdir(parents=True)
-    record.write_json(folder / "sweep.json", {"cwd": str(here)})
-    trained = {"seed": 0, "hash": "a", "status": record.FAILED, "directory": f"runs/{run.name}"}
-    point = {"trial": 0, "hash": "a", "values": {}, "overrides": [], "runs": [trained]}
-    (folder / "ledger.jsonl").write_text(json.dumps(point | {"status": record.FAILED}) + "\n")
+    folder = _unfinished(here, run.name, record.FAILED)
     assert main(["clean", "--yes"]) == 0
     assert "old" in there(several)
     record.write_json(folder / "status.json", {"status": record.FINISHED})
@@ -197,14 +203,7 @@ def test_the_weights_stay_that_an_experiment_names_for_an_unfinished_sweep(sever
 
 
 def test_what_the_best_of_an_unfinished_sweep_is_made_of_stays(several, here):
-    folder = here / "outputs" / "sweeps" / "0123456789"
-    folder.mkdir(parents=True)
-    record.write_json(folder / "sweep.json", {"cwd": str(here)})
-    run = {"seed": 0, "hash": "a", "status": record.FINISHED, "value": 0.9}
-    run["directory"] = f"runs/{several['folds'].name}"
-    point = {"trial": 0, "hash": "a", "values": {}, "overrides": [], "runs": [run]}
-    line = json.dumps(point | {"status": record.FINISHED})
-    (folder / "ledger.jsonl").write_text(f"{line}\n")
+    folder = _unfinished(here, several["folds"].name, record.FINISHED, value=0.9)
     assert main(["clean", "--yes"]) == 0
     assert {"one", "two"} <= there(several)
     record.write_json(folder / "status.json", {"status": record.FINISHED})
