@@ -4,13 +4,15 @@ MLflow's `log_batch` makes an object of its ORM of each entry, checks all of the
 opens a session for each kind: the 190 points of a short run cost it 20 ms of CPU, the 60 params 5.
 As a few statements they cost 4 and 1.5. A new run, of which it asks everything back, costs it 6,
 and here 1. Where many small networks train at once, the process that delivers them is what they
-wait for.
+wait for; `together` commits the writes of many runs at once.
 
 The rows are those that MLflow writes, in the tables that it describes, through its own engine.
 What it would refuse is left to it to refuse: a run that is deleted, a param that would change.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from time import time
 from typing import Any
@@ -18,9 +20,9 @@ from uuid import uuid4
 
 from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, Metric, Param, Run, RunData, RunInfo, RunTag
-from sqlalchemy import Connection, select, tuple_, update
+from sqlalchemy import Connection, Engine, select, tuple_, update
 from sqlalchemy.dialects.sqlite import dialect, insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from dlrun.tracking.address import sqlite_path
 
@@ -77,6 +79,87 @@ def store(client: MlflowClient) -> Any:
     return found if all(_is_known(name, *columns) for name, columns in _KNOWN.items()) else None
 
 
+@dataclass
+class _Batch:
+    """What is written to a database and not committed yet. connection: None where that is nothing.
+
+    error: of the disk or of a lock; after it nothing of the batch holds.
+    """
+
+    connection: Connection | None = None
+    error: Exception | None = None
+
+
+_batches: dict[Engine, _Batch] = {}
+
+
+@contextmanager
+def together(client: MlflowClient) -> Iterator[None]:
+    """Commit what is written inside at its end: pages that many runs share are written once.
+
+    Others that write wait for as long. Raises what the database raises where that can't be; then
+    nothing is there of what was written since the last `commit`. Another store than those of
+    `store` keeps each write as it comes.
+    """
+    found = store(client)
+    if found is None:
+        yield
+        return
+    batch = _batches[found.engine] = _Batch()
+    try:
+        yield
+        commit(found)
+    finally:
+        del _batches[found.engine]
+        if batch.connection is not None:
+            batch.connection.close()  # which takes back what is not committed
+
+
+def commit(store: Any) -> None:
+    """Commit what a batch has so far, for whoever reads or writes by another connection."""
+    batch = _batches.get(store.engine) if store is not None else None
+    if batch is not None and batch.error is not None:
+        raise batch.error
+    if batch is None or batch.connection is None:
+        return
+    try:
+        batch.connection.commit()
+    except Exception as error:
+        batch.error = error
+        raise
+    batch.connection.close()
+    batch.connection = None
+
+
+def is_committed(store: Any) -> bool:
+    """Whether all that was written is."""
+    batch = _batches.get(store.engine) if store is not None else None
+    return batch is None or (batch.connection is None and batch.error is None)
+
+
+@contextmanager
+def _writing(store: Any) -> Iterator[Connection]:
+    """Inside, all is written or nothing: at its end, or with the batch that there is."""
+    batch = _batches.get(store.engine)
+    if batch is None:
+        with store.engine.begin() as connection:
+            _set_up(connection)
+            yield connection
+        return
+    if batch.error is not None:
+        raise batch.error
+    try:
+        if batch.connection is None:
+            batch.connection = store.engine.connect()
+            _set_up(batch.connection)
+            batch.connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver's own would come late
+        with batch.connection.begin_nested():
+            yield batch.connection
+    except OperationalError as error:  # SQLite may have taken back the whole batch
+        batch.error = error
+        raise
+
+
 def create_run(
     store: Any, experiment: str, start_time: int, tags: Mapping[str, str], run_name: str
 ) -> Run | None:
@@ -91,8 +174,7 @@ def create_run(
     row |= {"user_id": tags.get(MLFLOW_USER, "unknown"), "status": "RUNNING"}
     row |= {"start_time": start_time, "lifecycle_stage": active, "source_type": "UNKNOWN"}
     row |= dict.fromkeys(("source_name", "entry_point_name", "source_version"), "")
-    with store.engine.begin() as connection:
-        _set_up(connection)
+    with _writing(store) as connection:
         mine = experiments.c.experiment_id == row["experiment_id"]
         where = connection.execute(asked.where(mine)).one_or_none()
         if where is None or where.lifecycle_stage != active or not where.artifact_location:
@@ -121,7 +203,7 @@ def log_batch(
         return False
     points = [_point(store, run_id, metric) for metric in metrics]
     try:
-        with store.engine.begin() as connection:
+        with _writing(store) as connection:
             if not _is_active(connection, run_id):
                 return False
             _add(connection, "SqlMetric", points)
@@ -136,7 +218,7 @@ def log_batch(
 def log_inputs(store: Any, run_id: str, datasets: Sequence[DatasetInput]) -> bool:
     """Say which data sets a run has, if others had them before."""
     known, runs = models.SqlDataset.__table__.c, models.SqlRun.__table__.c
-    with store.engine.begin() as connection:
+    with _writing(store) as connection:
         if not _is_active(connection, run_id):
             return False
         for each in datasets:
@@ -158,7 +240,7 @@ def set_terminated(store: Any, run_id: str, status: str, end_time: int | None = 
     """Set how and when a run ended; end_time: in ms, now where it is None."""
     runs = models.SqlRun.__table__
     ended = {"status": status, "end_time": end_time or round(time() * 1000)}
-    with store.engine.begin() as connection:
+    with _writing(store) as connection:
         if not _is_active(connection, run_id):
             return False
         connection.execute(update(runs).where(runs.c.run_uuid == run_id).values(ended))
@@ -207,7 +289,6 @@ def _are_plain(metrics: Sequence[Metric], params: Sequence[Param], tags: Sequenc
 
 def _is_active(connection: Connection, run_id: str) -> bool:
     """Whether there is such a run, and not deleted."""
-    _set_up(connection)
     runs = models.SqlRun.__table__
     asked = select(runs.c.lifecycle_stage).where(runs.c.run_uuid == run_id)
     return bool(connection.execute(asked).scalar() == "active")

@@ -49,6 +49,7 @@ class _Heard:
         def call(*arguments: Any, **named: Any) -> Any:
             answer = quick(self._store, *arguments, **named) if quick is not None else None
             if not answer:
+                bulk.commit(self._store)  # else MLflow would neither see it nor get to write
                 answer = method(*arguments, **named)
             self._say(5)
             return answer
@@ -74,6 +75,7 @@ class Delivery:
         self.run_id = ""
         self.new_points = 0
         self._client: Any = _Heard(client, say)
+        self._store = bulk.store(client)
         self._experiment = experiment
         self._say = say
         self._once = partial(late.once, client.tracking_uri, directory)
@@ -104,7 +106,7 @@ class Delivery:
             if not live:
                 self.finish()
         finally:
-            self._write_cursor()
+            self.write_cursor()
 
     def begin(self, live: bool) -> None:
         """Find or create the run, and describe it.
@@ -126,7 +128,7 @@ class Delivery:
             if live and run.info.status != record.RUNNING:
                 self._client.update_run(self.run_id, record.RUNNING)
         self._rename()
-        self._write_cursor()
+        self.write_cursor()
         self._describe()
 
     def points(self) -> None:
@@ -184,7 +186,7 @@ class Delivery:
         if self._may_answer_late:  # and have made a second run meanwhile
             self._twins()
         self._keep(done=True)
-        self._write_cursor()
+        self.write_cursor()
 
     def _is_outlived(self) -> bool:
         """Whether the store has points that the record has not."""
@@ -205,8 +207,7 @@ class Delivery:
         """The run in the store, where there may be one."""
         self._sure = self._is_new = False
         if self._cursor.get("unasked"):  # no store was ever asked for one
-            self._keep(unasked=False)
-            self._write_cursor()
+            cursor.keep(self.directory, unasked=False)  # before it is
             return None
         return next(iter(self._twins()), None)
 
@@ -371,11 +372,14 @@ class Delivery:
     def _keep(self, **changes: Any) -> None:
         self._unwritten |= changes
 
-    def _write_cursor(self) -> None:
-        """Write down what has changed in it, once for all that a delivery has done."""
-        if self._unwritten:
+    def write_cursor(self) -> None:
+        """Write down what has changed in it, once for all that a delivery has done.
+
+        Nothing before the store has committed it: then the caller writes it down later.
+        """
+        if self._unwritten and bulk.is_committed(self._store):
             cursor.keep(self.directory, **self._unwritten)
-        self._unwritten = {}
+            self._unwritten = {}
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -22,7 +22,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from statistics import mean
 from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Any
 
@@ -45,6 +44,8 @@ GRACE = 3.0
 _SLACK = 0.5  # seconds of patience that no line is worth
 LONGEST_WAIT = 30.0
 """Seconds between two tries while a server is down."""
+TOGETHER = 32
+"""Records of which a database commits at once what is new: a third of a second of work."""
 
 
 @dataclass
@@ -74,6 +75,7 @@ class Follower:
         self._half_line = b""
         self._ended_at = 0.0  # when no more records were to come; 0 before
         self._every = EVERY
+        self._at_once = TOGETHER
         self._warned = False
         self._patience = 0.0  # until when the trainer waits
         local = settings is not None and settings["uri"].startswith("sqlite:")
@@ -146,21 +148,13 @@ class Follower:
             self._say(5)
             self._store = store.connect(self._settings["uri"], self._settings["experiment"])
             self._say(5)
+        due = [path for path, one in self._records.items() if not self._waits(path, one)]
         failed: list[Exception] = []
-        spent: list[float] = []
-        for path, followed in list(self._records.items()):
-            if self._waits(path, followed):
-                continue
-            began = monotonic()
-            try:
-                done = not path.is_dir()  # thrown away
-                if done or self._deliver(path, followed, self._store, self._settings):
-                    self._let_go(path)
-            except Exception as error:
-                failed.append(error)
-            spent.append(monotonic() - began)
-        if spent:  # by some of them, as most may just be beginning
-            every = len(self._records) * mean(spent) / SHARE
+        began, size = monotonic(), self._at_once
+        for start in range(0, len(due), size):
+            failed += self._deliver_together(due[start : start + size], self._store, self._settings)
+        if due:  # by some of them, as most may just be beginning
+            every = len(self._records) * (monotonic() - began) / len(due) / SHARE
             self._every = min(max(EVERY, every), LONGEST_WAIT)
         if failed:
             raise failed[0]
@@ -169,6 +163,43 @@ class Follower:
         """Whether a record that grows was delivered a moment ago: others may just have begun."""
         recent = monotonic() - followed.at < self._every and not self._ended_at
         return recent and record.is_running(path)
+
+    def _deliver_together(
+        self, paths: list[Path], where: "tuple[MlflowClient, str]", settings: dict[str, Any]
+    ) -> list[Exception]:
+        """Deliver what some records have; what went wrong with any of them."""
+        from dlrun.tracking import bulk
+
+        failed: list[Exception] = []
+        done: set[Path] = set()
+        try:
+            with bulk.together(where[0]):
+                for path in paths:
+                    try:
+                        thrown_away = not path.is_dir()
+                        if thrown_away or self._deliver(path, self._records[path], where, settings):
+                            done.add(path)
+                    except Exception as error:
+                        failed.append(error)
+        except Exception as error:  # none of it is in the store
+            for path in paths:
+                self._records[path].delivery = None  # the next one asks what there is
+            self._at_once = 1
+            return [error]
+        for path in paths:
+            try:
+                self._note(path, path in done)
+            except Exception as error:
+                failed.append(error)
+        return failed
+
+    def _note(self, path: Path, done: bool) -> None:
+        """Write down what the store has of a record; done: whether it is let go."""
+        delivery = self._records[path].delivery
+        if delivery is not None and path.is_dir():
+            delivery.write_cursor()
+        if done:
+            self._let_go(path)
 
     def _let_go(self, path: Path) -> None:
         lock = self._records.pop(path).lock

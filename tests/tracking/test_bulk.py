@@ -4,7 +4,7 @@ import math
 import random
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from time import sleep
 from types import SimpleNamespace
@@ -15,9 +15,11 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.dbmodels import models
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from dlrun import record
-from dlrun.tracking import bulk, store
+from dlrun.tracking import bulk, cursor, store
 from dlrun.tracking.address import sqlite_path
 from dlrun.tracking.delivery import Delivery
 
@@ -293,6 +295,105 @@ def test_a_data_set_that_is_new_in_its_experiment_is_made_by_mlflow(ours, elsewh
 
 def info(side):
     return lambda run_id: side.client.get_run(run_id).info
+
+
+def test_what_is_written_together_is_there_at_its_end(ours, theirs):
+    quick = ours.quick
+    with bulk.together(ours.client):
+        for side, client in ((ours, quick), (theirs, theirs.client)):
+            for run_id, value in zip(side.runs, (1.0, 2.0), strict=True):
+                client.log_batch(
+                    run_id, metrics=[Metric("a", value, 0, 0)], params=[Param("p", "v")]
+                )
+                client.set_terminated(run_id, "FINISHED", 1234)
+        assert ours.rows("metrics") == ours.rows("params") == []
+        assert not bulk.is_committed(bulk.store(ours.client))
+    assert rows_of(ours) == rows_of(theirs)
+    assert [info(ours)(run_id).status for run_id in ours.runs] == ["FINISHED"] * 2
+    assert bulk.is_committed(bulk.store(ours.client))
+
+
+def test_what_mlflow_refuses_of_a_batch_leaves_the_rest(ours):
+    first, second = ours.runs
+    point = Metric("a", 1.0, 0, 0)
+    with bulk.together(ours.client):
+        ours.quick.log_batch(first, metrics=[point], params=[Param("epochs", "3")])
+        with pytest.raises(MlflowException, match="Changing param values"):
+            ours.quick.log_batch(
+                first, metrics=[Metric("b", 1.0, 0, 0)], params=[Param("epochs", "4")]
+            )
+        ours.quick.log_batch(second, metrics=[point])
+    assert [row[0] for row in ours.rows("metrics")] == ["a", "a"]
+    assert ours.client.get_run(first).data.params == {"epochs": "3"}
+
+
+def test_mlflow_sees_what_was_written_before_it_is_asked(ours):
+    with bulk.together(ours.client):
+        ours.quick.log_batch(ours.runs[0], metrics=[Metric("a", 1.0, 0, 0)])
+        assert ours.quick.get_run(ours.runs[0]).data.metrics == {"a": 1.0}
+        ours.quick.set_tag(ours.runs[0], "host", "h")  # which only MLflow writes
+        ours.quick.log_batch(ours.runs[0], metrics=[Metric("b", 1.0, 0, 0)])
+    found = ours.client.get_run(ours.runs[0]).data
+    assert (found.metrics, found.tags["host"]) == ({"a": 1.0, "b": 1.0}, "h")
+
+
+class Stopped(BaseException):
+    """The end of a process."""
+
+
+@pytest.mark.parametrize("moment", ["in it", "at its end"])
+def test_a_process_that_ends_before_a_batch_does_leaves_no_cursor_of_it(
+    ours, begin, monkeypatch, assert_each_once, moment
+):
+    settings = {"uri": ours.uri, "experiment": "dlrun"}
+    runs = [begin(3, f"run {number}") for number in range(2)]
+    for run in runs:
+        cursor.settle(run.directory, settings, since=0.0)
+        run.set_status(record.FINISHED)
+
+    def deliver():
+        with bulk.together(ours.client):
+            for run in runs:
+                Delivery(ours.client, ours.experiment, run.directory).deliver(live=False)
+            if moment == "in it":
+                stop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "commit", stop)
+        with pytest.raises(Stopped):
+            deliver()
+    for run in runs:
+        assert cursor.missing(run.directory, settings) == "3 points"
+        delivery = Delivery(ours.client, ours.experiment, run.directory)
+        delivery.deliver(live=False)
+        assert_each_once(ours.uri, run, delivery.run_id)
+        assert cursor.missing(run.directory, settings) == ""
+
+
+def stop(*_):
+    raise Stopped
+
+
+def test_a_batch_that_the_disk_refuses_is_taken_back(ours, monkeypatch):
+    def full(*_):
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    point = [Metric("a", 1.0, 0, 0)]
+
+    def write_all():
+        with bulk.together(ours.client):
+            ours.quick.log_batch(ours.runs[0], metrics=point)
+            with monkeypatch.context() as patch, suppress(OperationalError):
+                patch.setattr(bulk, "_add", full)
+                ours.quick.log_batch(ours.runs[1], metrics=point)
+            with suppress(OperationalError):  # what comes after it is not written alone
+                ours.quick.log_batch(ours.runs[1], metrics=point)
+
+    with pytest.raises(OperationalError, match="disk is full"):
+        write_all()
+    assert ours.rows("metrics") == []
+    ours.quick.log_batch(ours.runs[0], metrics=point)
+    assert len(ours.rows("metrics")) == 1
 
 
 def test_it_waits_for_another_writer(ours):

@@ -15,12 +15,15 @@ import threading
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy.exc import OperationalError
 
 from dlrun import record, shell, tracking
-from dlrun.tracking import follow
+from dlrun.tracking import bulk, follow
+from dlrun.tracking import cursor as cursor_of
 from dlrun.tracking.follower import Follower
 from dlrun.tracking.sync import sync
 
@@ -183,7 +186,7 @@ def test_many_that_grow_leave_the_cores_to_training(together, begin, monkeypatch
     clock, delivered = [0.0], []
     monkeypatch.setattr(follow, "monotonic", lambda: clock[0])
     follower = follow.Follower({"uri": "sqlite:///x.db"}, 0, io.StringIO())
-    follower._store = (None, "0")
+    follower._store = (SimpleNamespace(tracking_uri="http://localhost"), "0")
     coming = [begin(1, f"run {n}").directory for n in range(3)]
 
     def deliver(path, followed, *rest):
@@ -228,6 +231,65 @@ def test_a_damaged_record_holds_up_no_other_run(begin, start, database, assert_e
         run.close()
     wait_until(lambda: cursor(kept)["done"])
     assert_each_once(database, kept, cursor(kept)["run_id"])
+
+
+@pytest.mark.parametrize("refused", [0, 1], ids=["well", "with a disk that was full"])
+def test_many_that_have_ended_are_delivered_together(
+    begin, database, monkeypatch, assert_each_once, refused
+):
+    settings = {"uri": database, "experiment": "dlrun"}
+    settings |= {"checkpoints": False, "model": False}
+    follower = follow.Follower(settings, os.getppid(), io.StringIO())
+    runs, commits, commit = [begin(4, f"run {number}") for number in range(5)], [], bulk.commit
+    for run in runs:
+        cursor_of.settle(run.directory, settings, since=0.0)
+        run.set_status(record.FINISHED)
+        run.close()
+        follower._records[run.directory] = follow._Followed()
+
+    def counted(found):
+        if not bulk.is_committed(found):
+            commits.append(found)
+            if len(commits) <= refused:
+                raise OperationalError("COMMIT", {}, Exception("database or disk is full"))
+        commit(found)
+
+    monkeypatch.setattr(bulk, "commit", counted)
+    for _ in range(refused):
+        with pytest.raises(OperationalError, match="disk is full"):
+            follower._advance()
+        assert all(cursor(run)["delivered"] == 0 for run in runs)
+    follower._advance()
+    assert not follower._records
+    assert len(commits) < len(runs) or refused
+    for run in runs:
+        assert cursor(run)["done"]
+        assert cursor_of.hold(run.directory), "it was not let go"
+        assert_each_once(database, run, cursor(run)["run_id"])
+
+
+@pytest.mark.parametrize(
+    "after", [0.1, *(pytest.param(s, marks=pytest.mark.proof) for s in (0.0, 0.05, 0.2, 0.5))]
+)
+def test_a_process_killed_among_many_leaves_each_once(
+    begin, start, database, tmp_path, assert_each_once, capsys, after
+):
+    follower, runs = start(database), [begin(20, f"run {number}") for number in range(40)]
+    for run in runs:
+        run.set_status(record.FINISHED)
+        run.close()
+        follower.follow(run.directory)
+    wait_until(lambda: not cursor(runs[0]).get("unasked"))  # it has begun
+    time.sleep(after)
+    os.kill(follower._process.pid, signal.SIGKILL)
+    follower._process.wait()
+    for run in runs:
+        known = cursor(run)
+        if known["done"]:
+            assert_each_once(database, run, known["run_id"])
+    assert sync(tmp_path, [], database) == 0
+    for run in runs:
+        assert_each_once(database, run, cursor(run)["run_id"])
 
 
 def test_a_run_thrown_away_is_let_go(begin, start, database, caplog):
