@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
+import yaml
+
 from dlrun import shell
 from dlrun.record import bounds
 
@@ -14,6 +16,7 @@ VALUE_LIMIT = 6000
 TAG_LIMIT = 5000
 
 _LEFT_OUT = ("name", "outputs", "resume", "tracking", "expect", "short")
+_BLOCK = re.compile(r"^(?=[^\s#])", re.MULTILINE)  # where a key of the recipe begins
 _ILLEGAL = re.compile(r"[^\w\-. /]", re.ASCII)
 
 
@@ -24,9 +27,7 @@ def params(
 
     Lists are written out, long values end in an ellipsis, illegal characters become `_`.
     """
-    content = bounds.values(recipe) or {}
-    kept = {key: value for key, value in content.items() if key not in _LEFT_OUT}
-    flat = dict(choices or {}) | dict(flatten(kept))
+    flat = dict(choices or {}) | dict(_settings(recipe))
     legal: dict[str, str] = {}
     for key, value in flat.items():
         unique = name = legal_key(key)
@@ -35,6 +36,23 @@ def params(
             unique, count = f"{name[: KEY_LIMIT - 4]}_{count}", count + 1
         legal[unique] = shorten(value, limit)
     return legal
+
+
+def _settings(recipe: str) -> list[tuple[str, str]]:
+    """The settings of a recipe, block by block: those of many runs differ in a few of them."""
+    try:
+        return [each for block in _BLOCK.split(recipe) for each in _of_block(block)]
+    except (ValueError, yaml.YAMLError):  # a block that means nothing without the others
+        return [*_of_block(recipe)]
+
+
+@lru_cache(1000)
+def _of_block(block: str) -> tuple[tuple[str, str], ...]:
+    """The settings of a text. Raises ValueError where it is no mapping."""
+    content = bounds.values(block) or {}
+    if not isinstance(content, dict):
+        raise ValueError("is no mapping")
+    return tuple(flatten({key: each for key, each in content.items() if key not in _LEFT_OUT}))
 
 
 def flatten(content: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 import pytest
 from mlflow.utils.validation import _validate_metric_name, _validate_param, _validate_tag
 
+from dlrun.record import bounds
 from dlrun.tracking import entries
 
 
@@ -22,6 +23,41 @@ def test_nested_keys_become_dotted_and_values_look_as_typed():
         "clip": "null",
         "epochs": "5 epochs",
     }
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "seed: 1\n# a word\n\nmodel:\n  hidden: [1, 2]\n  note: |\n    a: 1\n\n    b\nlr: 0.1\n",
+        "---\nseed: 1\nmodel: {hidden: 1}\n",
+        "model:\n- 1\n- 2\nseed: 1\n",
+        "model: {\nhidden: 1,\nbias: true}\nseed: 1\n",
+        "name_: 'two\nlines: 1'\nseed: 1\n",
+        "a: &one {x: 1}\nb: *one\nc: {y: *one}\n",
+        "seed: 1\nlr: 1\nseed: 2\n",
+        "seed: 1\n...\n",
+        '"a b": 1\n50: 2\nnull: 3\n',
+        "",
+        "{seed: 1, lr: 0.1}",
+    ],
+)
+def test_block_by_block_or_at_once_a_recipe_says_the_same(recipe):
+    whole = bounds.values(recipe) or {}
+    for text in (recipe, recipe.replace("\n", "\r\n")):
+        expected = entries.flatten({str(key): value for key, value in whole.items()})
+        assert dict(entries._settings(text)) == {str(k): v for k, v in expected}
+
+
+def test_the_recipes_of_siblings_are_read_once(monkeypatch):
+    read, values = [], bounds.values
+    monkeypatch.setattr(bounds, "values", lambda text: read.append(text) or values(text))
+    for seed in range(100, 140):
+        found = entries.params(f"seed: {seed}\nmodel:\n  hidden: [7, 9]\n  act: relu\nlr: 0.17\n")
+        assert found == {
+            **{"seed": str(seed), "model.hidden": "[7,9]"},
+            **{"model.act": "relu", "lr": "0.17"},
+        }
+    assert len(read) == 42
 
 
 def test_the_chosen_options_come_first():
