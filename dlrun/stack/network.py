@@ -7,7 +7,7 @@ samples at a time.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -49,7 +49,9 @@ class Network:
         self._run = runs[0]
         self._varying = Varying(runs)
         self._differs = self._run.objective is not self._run.loss
-        self._stages = list(self._made())
+        made = list(self._made())
+        later = (_in_place(*pair) for pair in pairwise(made))
+        self._stages = [*made[:1], *later]
         weights = [place for place, stage in enumerate(self._stages) if stage.weights]
         self._first = min(weights, default=len(self._stages))
 
@@ -196,7 +198,7 @@ class Network:
         if type(module) is nn.Linear:
             return Linear(self._names(module), self._mapped(module))
         if type(module) is nn.ReLU:
-            return Known(torch.relu, _unlike_zero)
+            return _RECTIFIED
         if type(module) in _EACH_ELEMENT:
             return Traced(lambda _, x: module(x))
         if type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
@@ -272,3 +274,12 @@ def _unlike_zero(grad: Tensor, _: Tensor, out: Tensor) -> Tensor:
     """The gradient where a rectifier lets it through."""
     found: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, out, 0, grad_input=grad)
     return found
+
+
+_RECTIFIED = Known(torch.relu, _unlike_zero)
+_RECTIFIED_THERE = Known(torch.relu_, _unlike_zero)
+
+
+def _in_place(before: Stage, stage: Stage) -> Stage:
+    """A stage as it is, or one that writes into what came out before it and is needed no more."""
+    return _RECTIFIED_THERE if stage is _RECTIFIED and isinstance(before, Linear) else stage

@@ -90,8 +90,8 @@ class Known:
 class Linear:
     """Wx + b of each run. names: of both; where samples are no vectors, `other` does it.
 
-    What is needed from one step to the next lies in the same memory: to take it anew from the
-    system costs more than to fill it.
+    What is needed from one step to the next lies in the same memory, and what comes out is there
+    until the next call: to take it anew from the system costs more than to fill it.
     """
 
     def __init__(self, names: Mapping[str, str], other: Stage) -> None:
@@ -103,7 +103,7 @@ class Linear:
         """What comes out."""
         if x.dim() != 3:
             return self._other(tensors, x)
-        return self._biased(tensors, torch.bmm(tensors[self._weight], _turned(x)))
+        return self._biased(tensors, self._product("seen", tensors[self._weight], _turned(x)))
 
     def traced(self, tensors: Tensors, x: Tensor) -> tuple[Tensor, Back]:
         """What comes out, and the way back."""

@@ -448,6 +448,25 @@ def test_a_metric_that_raises_touches_no_other_run(lab, of_sums, words):
         same(lab.alone(one), of_all)
 
 
+@pytest.mark.parametrize("words", [[], ["model=autoencoder"]])
+def test_a_metric_of_a_whole_split_sees_each_batch_as_it_was(lab, words):
+    """What comes out of a layer lies where that of the batch before did."""
+
+    def uneven(predicted, y):
+        return (predicted * torch.arange(len(predicted))[:, None]).mean()
+
+    def runs():
+        found = lab.runs(words, ["seed=1", "seed=2"])
+        for run in found:
+            run.lengths = replace(run.lengths, evaluation_batch=20)
+            run.metrics = {"own": Metric("own", True, function=uneven)}
+        return found
+
+    assert len(runs()[0].val) > 40
+    for one, of_all in zip(runs(), lab.together(runs()), strict=True):
+        same(lab.alone(one), of_all)
+
+
 class Kill(Exception):
     """The end of a process."""
 
