@@ -295,9 +295,10 @@ def _is_active(connection: Connection, run_id: str) -> bool:
 
 
 def _set_up(connection: Connection) -> None:
-    """Set a connection up as MLflow does, once for each that its pool has open."""
+    """Set a connection up much as MLflow does, once for each that its pool has open."""
     if not connection.info.get(__name__):
         connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+        connection.exec_driver_sql("PRAGMA cache_size = -32000")  # KiB: for all of a batch
         connection.exec_driver_sql("PRAGMA busy_timeout = 20000")  # ms to wait for another writer
         connection.info[__name__] = True
 
