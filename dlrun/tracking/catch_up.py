@@ -38,6 +38,7 @@ class CatchUp:
         """named: whether the runs were, so that deleted ones come back. say: prints a line."""
         self._outputs, self._uri, self._named, self._say = outputs, uri, named, say
         self._found: dict[tuple[str, str], Any] = {}  # stores, or why they do not answer
+        self._made: dict[tuple[str, str], tuple[MlflowClient, str]] = {}  # and ready
         if os.environ.get("DLRUN_DEBUG") != "1":  # it logs a traceback where the disk is full
             logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
@@ -86,7 +87,7 @@ class CatchUp:
                 return f"deleted in MLflow; `{shell.sync(run)}` brings it back"
             if found is not None and _is_complete(client, found, run, settings):
                 return f"{complete}: {told}"
-        delivery = Delivery(*store.connect(settings["uri"], settings["experiment"]), run)
+        delivery = Delivery(*self._connect(settings["uri"], settings["experiment"]), run)
         cursor.settle(run, settings)
         live = record.is_running(run)
         self._wait_for_answers(delivery, live)
@@ -106,6 +107,13 @@ class CatchUp:
         if isinstance(found, Exception):
             raise found
         return found  # type: ignore[no-any-return]
+
+    def _connect(self, uri: str, experiment: str) -> tuple[MlflowClient, str]:
+        """The store and the experiment to deliver to, made ready once for all runs."""
+        key = uri, experiment
+        if key not in self._made:
+            self._made[key] = store.connect(*key)
+        return self._made[key]
 
     def _wait_for_answers(self, delivery: Delivery, live: bool) -> None:
         """Begin; wait while a server may still carry out an earlier request."""

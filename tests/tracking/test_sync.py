@@ -51,6 +51,20 @@ def test_points_of_one_step_are_counted_each(begin, tmp_path, database, capsys):
     assert "complete: 3 points, 3 of them delivered now" in capsys.readouterr().out
 
 
+def test_a_store_is_made_ready_once_for_all_runs(
+    begin, tmp_path, database, monkeypatch, assert_each_once
+):
+    runs, made, connect = [begin(2, f"run {n}") for n in range(3)], [], store.connect
+    monkeypatch.setattr(store, "connect", lambda *where: made.append(where) or connect(*where))
+    for run in runs:
+        run.set_status(record.FINISHED)
+        run.close()
+    assert sync(tmp_path, [run.id for run in runs], database) == 0
+    assert len(made) == 1
+    for run in runs:
+        assert_each_once(database, run, record.read_json(run.directory / "tracking.json")["run_id"])
+
+
 DEAD = "http://127.0.0.1:9"
 
 
