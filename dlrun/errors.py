@@ -2,6 +2,7 @@
 
     DlrunError            shown as one short message; DLRUN_DEBUG=1 adds the traceback
     ├── Mistake           2   the user asked for something that cannot be
+    │   └── Lost          2   the weights of a run that had been trained are gone
     └── Failure           1   the run went wrong: a non-finite loss, a full disk
     Interrupted           130 or 143   SIGINT or SIGTERM; the state is saved
     └── OutOfTime         0   the time of stop_after is over
@@ -33,6 +34,10 @@ class Mistake(DlrunError):
         """finding: the name of what was found, where preflight has one for it; ends the message."""
         assert not finding or finding in NAMES, finding
         super().__init__(f"{message} ({finding})" if finding else message)
+
+
+class Lost(Mistake):
+    """The weights of a run that had been trained are gone."""
 
 
 class Failure(DlrunError):

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from dlrun import record, shell
 from dlrun.console import screen, summary
 from dlrun.engine.divergence import LossDiverged
-from dlrun.errors import Failure, Mistake, kind_of
+from dlrun.errors import Failure, Lost, Mistake, kind_of
 from dlrun.job import own_record, recorded, recording, stacked, verdict
 from dlrun.job.recording import Invocation
 from dlrun.job.session import Session
@@ -54,7 +54,7 @@ from dlrun.recipe import (
 from dlrun.recipe.notes import idle, notes
 from dlrun.recipe.resume import placed
 from dlrun.recipe.schema import GROUPS, OF_MODEL, OFF
-from dlrun.record import Record
+from dlrun.record import Record, named
 from dlrun.regularization import Regularizer
 from dlrun.report import chart as charts
 
@@ -188,7 +188,11 @@ class Lab:
         """What a procedure of several runs comes to, which its record keeps."""
         self._tell_idle()
         with self._ends:
-            outcome = self._outcome = self._called()
+            try:
+                outcome = self._outcome = self._called()
+            except Lost as lost:
+                outcome = self._outcome = self._recorded(lost)
+                return outcome
             kept = self._begun()
             self._follow()
             runs = [run.directory.name for run in outcome.runs if run.directory.exists()]
@@ -208,6 +212,20 @@ class Lab:
             if self.begins is not None:
                 shutil.rmtree(self.begins, ignore_errors=True)
         return outcome
+
+    def _recorded(self, lost: Lost) -> Outcome:
+        """What the procedure has come to before, by its record. Raises `lost` where it has not."""
+        kept = self._begun()
+        if "value" not in kept.info:
+            raise lost
+        _log.warning(f"{lost}; what procedure {kept.id} has come to stays as it was recorded")
+        self._follow()
+        return Outcome(
+            value=kept.info["value"],
+            runs=[recorded.of(run) for run in named.children(kept.directory)],
+            findings=record.findings_of(kept.directory),
+            values=record.last_values(kept.points()),
+        )
 
     def _tell_unused(self) -> None:
         """Say which settings were typed in vain, because the procedure depends on no such."""
@@ -353,7 +371,7 @@ class Lab:
         recipe.device, recipe.compile = self.config.device, False
         found = trained(recipe, run.directory, self.session)
         if found is None:
-            raise Mistake(f"{run.directory}: has lost its checkpoints, and with them its weights")
+            raise Lost(f"{run.directory}: has lost its checkpoints, and with them its weights")
         return found[0]
 
     def train(self, trainings: Sequence[Training]) -> list[RecordedRun]:

@@ -1,5 +1,6 @@
 """Ensembles and bags equal a few lines of numpy on the same rows, whole or killed."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -433,6 +434,25 @@ def test_a_sweep_judges_by_the_ensemble(capsys):
     before = record.all_runs("outputs")
     assert main(words) == 0
     assert record.all_runs("outputs") == before
+
+
+def test_what_is_on_record_counts_where_the_members_have_lost_their_weights(capsys):
+    few = [*COMMON, "procedure=bagging", "procedure.models=2", "data.samples=200"]
+    assert main(["-m", *few, "optimizer.lr=0.01,0.1"]) == 0
+    worse, better = parent()
+    for run in children():
+        shutil.rmtree(run / "checkpoints")
+    before = [record.read_points(run) for run in (worse, better)]
+    value = record.read_json(worse / "run.json")["value"]
+    capsys.readouterr()
+    assert main(["-m", *few, "optimizer.lr=0.01,1e-9"]) == 0, "another sweep shares the point"
+    said = capsys.readouterr()
+    assert f"{value:.4f}" in said.out
+    assert "has lost its checkpoints, and with them its weights; what" in said.err
+    assert main([*few, "optimizer.lr=0.1"]) == 0
+    assert "ensemble" in capsys.readouterr().out
+    assert {record.read_status(run)["status"] for run in (worse, better)} == {"FINISHED"}
+    assert [record.read_points(run) for run in (worse, better)] == before
 
 
 @pytest.mark.parametrize(
