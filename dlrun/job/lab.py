@@ -201,8 +201,9 @@ class Lab:
             result = outcome.result.directory.name if outcome.result else None
             kept.update(value=outcome.value, runs=runs, result=result, text=outcome.text)
             kept.update(table=table, chart=chart)
-            if outcome.values.keys() - record.last_values(kept.points()).keys():
-                kept.append(len(runs), float(len(runs)), dict(outcome.values))
+            known = record.last_values(kept.points())
+            if new := {key: some for key, some in outcome.values.items() if key not in known}:
+                kept.append(len(runs), float(len(runs)), new)
             kept.keep_findings(outcome.findings)
             if chart and self.whole:
                 kept.brings("figures")

@@ -431,6 +431,9 @@ def test_a_sweep_judges_by_the_ensemble(capsys):
     assert f"{values[1]:.4f}" in capsys.readouterr().out
     tested = [any(name.startswith("test/") for name in last(run)) for run in parent()]
     assert tested == [False, True], "the best one, once"
+    first, second = (point["values"] for point in record.read_points(parent()[1]))
+    assert all(name.startswith("test/") for name in second)
+    assert first.keys() == last(parent()[0]).keys()
     before = record.all_runs("outputs")
     assert main(words) == 0
     assert record.all_runs("outputs") == before
