@@ -193,8 +193,9 @@ def draw(config: DictConfig, directory: Path, session: Session) -> None:
 
 def measure(config: DictConfig, directory: Path, session: Session) -> None:
     """Measure the test split with a procedure that has ended without, as its command would do."""
-    points = record.read_points(directory)
-    if any(name.startswith("test/") for name in record.last_values(points)):
+    points, status = record.read_points(directory), record.read_status(directory).get("status")
+    tested = any(name.startswith("test/") for name in record.last_values(points))
+    if tested and status == record.FINISHED:  # else it was killed between the two
         return
     config.resume = str(directory)
     lab_of(config, _invocation(record.read_json(directory / "run.json")), session).perform()

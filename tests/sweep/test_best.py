@@ -13,7 +13,7 @@ from dlrun.__main__ import main
 from dlrun.errors import Interrupted, Mistake
 from dlrun.job import factory
 from dlrun.procedure import train
-from dlrun.record import named
+from dlrun.record import Record, named
 from tests.conftest import sparsely
 from tests.sweep.conftest import QUICK
 from tests.sweep.typed import directory, points, table
@@ -249,3 +249,24 @@ def test_a_procedure_is_tested_where_it_is_the_best_or_typed_alone(sweep, tmp_pa
     tables = [table for run in runs if (table := record.read_json(run / "run.json").get("table"))]
     assert all("test" in str(table) for table in tables), "the sweep takes nothing away"
     assert len(tables) == 2
+
+
+def test_a_procedure_that_was_killed_once_it_was_tested_is_ended_then(sweep, monkeypatch):
+    words = ["procedure=ensemble", "procedure.seeds=2", "model.hidden=[4]", "data.samples=200"]
+    words += ["preflight=off", "optimizer.lr=0.1,0.0001"]
+    append = Record.append
+
+    def killed(self: Record, step: int, epoch: float, values: dict[str, float]) -> None:
+        append(self, step, epoch, values)
+        if any(name.startswith("test/") for name in values):
+            raise Interrupted(15)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "append", killed)
+        assert sweep(*words) == 143
+    tested = of_tests("outputs")
+    assert tested[0]
+    assert sweep(*words) == 0
+    assert of_tests("outputs") == tested
+    runs = record.all_runs("outputs")
+    assert {record.read_status(run)["status"] for run in runs} == {record.FINISHED}
