@@ -14,7 +14,7 @@ from dlrun.console import screen
 from dlrun.console.summary import show_expected
 from dlrun.errors import Failure, Mistake
 from dlrun.format import is_number
-from dlrun.recipe import compose, experiment, mistakes, settle
+from dlrun.recipe import compose, experiment, mistakes, settle, start
 from dlrun.recipe.compose import Composer
 from dlrun.recipe.schema import GROUPS, ROOT
 from dlrun.recipe.schema import Sweep as Settings
@@ -142,10 +142,11 @@ class Stage:
         before: the previous stage, whose best points narrow the ranges.
         """
         narrowed = _narrowed(words, before, self) if before is not None else words
-        keys = ["sweep.stages", *(one.key_or_group for one in compose.parse(self.changes))]
+        changes = [start.placed(word, words, several=True) for word in self.changes]
+        keys = ["sweep.stages", *(one.key_or_group for one in compose.parse(changes))]
         kept = [word for word in narrowed if shell.key(word) not in keys]
         in_file = any(shell.key(word) == "experiment" for word in words)
-        return [*kept, *self.changes, *(["sweep.stages=[]"] if in_file else [])]
+        return [*kept, *changes, *(["sweep.stages=[]"] if in_file else [])]
 
 
 def read_stage(stage: Any) -> Stage:
@@ -211,8 +212,8 @@ def _in_turn(
 def _look_ahead(composer: Composer, words: Sequence[str], stages: Sequence[Stage]) -> None:
     """Raise Mistake for what is wrong with any stage, before the first one trains."""
     for number, stage in enumerate(stages, 1):
-        typed = stage.words(words)
         try:
+            typed = stage.words(words)
             mistakes.words(composer, typed)
             staged = plan(composer, typed, ["dlrun", "-m", *typed])
             with mistakes.explained(composer, staged.asked):

@@ -8,7 +8,9 @@ import pytest
 from dlrun import record
 from dlrun.__main__ import main
 from dlrun.sweep.command import read_stage
+from tests.sweep.conftest import QUICK
 
+FEW = ("data.samples=200", "model.hidden=[4]", "preflight=off")
 RATE = "optimizer.lr=tag(log,interval(1e-4,1))"
 
 
@@ -73,6 +75,24 @@ def test_the_settings_of_a_later_stage_are_read_first(sweep, tmp_path, capsys, s
     assert sweep("sweep=random", RATE, stages) == 2
     assert f"{setting}: must be {right}" in capsys.readouterr().err
     assert not (tmp_path / "outputs").exists()
+
+
+def _trained(*words):
+    """A run of the recipe of these tests."""
+    assert main([*QUICK, *FEW, *words]) == 0
+    return record.all_runs("outputs")[-1]
+
+
+def test_the_weights_of_a_later_stage_are_looked_for_first(sweep, tmp_path, capsys):
+    stages = "sweep.stages=[{{}}, {{epochs: 2, weights: {}}}]"
+    assert sweep("optimizer.lr=0.1,0.2", stages.format("nosuch")) == 2
+    assert "error: stage 2 of 2: weights=nosuch: no run" in capsys.readouterr().err
+    assert not (tmp_path / "outputs").exists()
+    run = _trained()
+    assert sweep("optimizer.lr=0.1,0.2", stages.format("last")) == 2
+    said = capsys.readouterr().err
+    assert "error: stage 2 of 2: weights=last: is another run when this command is typed" in said
+    assert record.all_runs("outputs") == [run]
 
 
 def test_a_dry_run_shows_all_stages(sweep, tmp_path, capsys):
