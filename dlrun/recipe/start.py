@@ -32,7 +32,7 @@ def placed(word: str, words: Sequence[str], several: bool = False) -> str:
         return word
     outputs = next((compose.text(w) for w in reversed(words) if shell.key(w) == "outputs"), "")
     again = several or any(shell.key(each) == "procedure" for each in words)
-    key, values = word.partition("=")[0], _values(word)
+    key, values = word.partition("=")[0], values_of(word)
     if len(values) > 1 and not several:
         return word  # which is said of all settings
     found = [_path(f"{key}={each}", outputs or "outputs") for each in values]
@@ -55,7 +55,7 @@ def _another(path: str) -> Mistake:
     )
 
 
-def _values(word: str) -> list[str]:
+def values_of(word: str) -> list[str]:
     """The values of an override, as typed."""
     try:
         [override] = compose.parse([word])

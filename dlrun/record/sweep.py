@@ -316,6 +316,7 @@ class Sweep:
     test: what the test split says of the best run. tested: how many of the runs it has been
     measured with: more than one where another was the best before the sweep went on.
     metrics: what `run.json` of a run says of the metrics, by name.
+    later: the words of the stages that follow, until the last of them has ended.
     """
 
     id: str
@@ -333,6 +334,7 @@ class Sweep:
     test: Mapping[str, float] = field(default_factory=dict)
     tested: int = 0
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    later: tuple[str, ...] = ()
 
     @property
     def metric(self) -> Metric:

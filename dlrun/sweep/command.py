@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -200,12 +200,15 @@ def _in_turn(
     for number, stage in enumerate(stages, 1):
         typed = stage.words(words, done[-1] if done else None)
         _say(number, len(stages), [*head, *typed])
-        staged = plan(composer, typed, [*head, *typed])
+        later = [word for each in stages[number:] for word in each.words(words)]
+        staged = replace(plan(composer, typed, [*head, *typed]), later=later)
         if done:
             _say_narrowed(staged, stage, shown=True)
         done.append(_one(staged, goes_on=number < len(stages)))
         if staged.settings.dry_run:
             break
+    for driver in done[:-1]:
+        driver.ledger.end_stages()
     return done
 
 

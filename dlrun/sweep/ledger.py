@@ -35,6 +35,11 @@ class Ledger:
         """The points that are not complete, in order."""
         return [self.points[trial] for trial in sorted(self.points) if self._is_left(trial)]
 
+    def end_stages(self) -> None:
+        """Say in `sweep.json` that no stage follows any more."""
+        self._sweep = replace(self._sweep, later=())
+        record.write_json(self._directory / SWEEP, self._sweep.described())
+
     def twin(self, point: Point) -> Point | None:
         """An earlier point with the same recipe, if there is one: searches draw some twice."""
         same = (one for one in self.points.values() if one.hash == point.hash)

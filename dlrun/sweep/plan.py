@@ -41,6 +41,7 @@ class Plan:
     first: some options of the groups that are swept; composed: the config of the fixed ones
     and these, with `hydra` and `sweep`; of an ablation, of all words of the whole recipe.
     known_as: the id, where points that cannot be built have been left out of the space.
+    later: the words of the stages that follow.
     """
 
     composer: Composer
@@ -51,6 +52,7 @@ class Plan:
     space: Space
     composed: DictConfig
     known_as: str = ""
+    later: Sequence[str] = ()
 
     @property
     def settings(self) -> DictConfig:
@@ -235,6 +237,7 @@ class Plan:
             started=started if isinstance(started, str) else now,
             cwd=os.getcwd(),
             settings=view.plain(self.settings),
+            later=tuple(self.later),
         )
 
     def _samples(self) -> Iterator[Composed]:

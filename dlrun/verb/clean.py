@@ -71,11 +71,13 @@ def _needed(asked: Asked, outputs: Path, runs: Sequence[Path]) -> Iterator[tuple
         sweep = sweeps.read(folder.parent)
         if (best := sweep.best_run) is not None and best.directory:
             yield outputs.absolute() / best.directory, f"the best of sweep {sweep.id}"
-        if record.read_status(folder.parent).get("status") != record.FINISHED:
+        ended = record.read_status(folder.parent).get("status") == record.FINISHED
+        if sweep.later or not ended:
             chosen = [f"{each.key}={word}" for each in sweep.dimensions for word in each.words()]
             first = next((run for point in sweep.points for run in point.directories), "")
             written = _written(outputs.absolute() / first) if first else []
-            sources = _sources(outputs, [*sweep.overrides, *chosen, *written], sweep.cwd)
+            words = [*sweep.overrides, *chosen, *written, *sweep.later]
+            sources = _sources(outputs, words, sweep.cwd)
             # what the best one is made of measures the test split at the end
             parts = named.children(outputs.absolute() / str(best.directory)) if best else []
             for each in (*sources, *parts):
@@ -120,7 +122,7 @@ def _begun(directory: Path) -> list[Path]:
 
 def _sources(outputs: Path, words: Iterable[str], cwd: str) -> Iterator[Path]:
     """The runs whose weights a command starts from that was typed in the directory `cwd`."""
-    for word in words:
+    for word in (each for some in words for each in _alone(some)):
         key = shell.key(word)
         if key.partition(".")[0] == "procedure":
             yield from _sources(outputs, _inside(compose.parse([word])[0].value()), cwd)
@@ -132,6 +134,13 @@ def _sources(outputs: Path, words: Iterable[str], cwd: str) -> Iterator[Path]:
             else:
                 with suppress(Mistake):  # it is gone, and keeps nothing
                     yield named.find(outputs, str(path) if path.exists() else which)
+
+
+def _alone(word: str) -> list[str]:
+    """A word that names weights once for each of its values; another one as it is."""
+    if shell.key(word) != start.KEY:
+        return [word]
+    return [f"{start.KEY}={each}" for each in start.values_of(word)]
 
 
 def _written(directory: Path) -> list[str]:

@@ -2,11 +2,14 @@
 
 import json
 import shlex
+import signal
 
 import pytest
 
 from dlrun import record
 from dlrun.__main__ import main
+from dlrun.errors import Interrupted
+from dlrun.sweep import command
 from dlrun.sweep.command import read_stage
 from tests.sweep.conftest import QUICK
 
@@ -93,6 +96,25 @@ def test_the_weights_of_a_later_stage_are_looked_for_first(sweep, tmp_path, caps
     said = capsys.readouterr().err
     assert "error: stage 2 of 2: weights=last: is another run when this command is typed" in said
     assert record.all_runs("outputs") == [run]
+
+
+def test_clean_keeps_what_later_stages_begin_with(sweep, monkeypatch):
+    begun = [_trained(f"seed={seed}") for seed in range(3)]
+    all_of_them, second, third = (run.name for run in begun)
+    stages = f"sweep.stages=[{{}}, {{epochs: 2}}, {{weights: '{second},{third}'}}]"
+    words = [*FEW, "optimizer.lr=0.1,0.01", f"weights={all_of_them}", stages]
+
+    def killed(*_):
+        raise Interrupted(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "_narrowed", killed)
+        assert sweep(*words) == 128 + signal.SIGTERM
+    assert main(["clean", "--yes"]) == 0
+    assert all((run / "checkpoints").exists() for run in begun)
+    assert sweep(*words) == 0
+    assert main(["clean", "--yes"]) == 0
+    assert not any((run / "checkpoints").exists() for run in begun)
 
 
 def test_a_dry_run_shows_all_stages(sweep, tmp_path, capsys):
