@@ -481,7 +481,8 @@ class Lab:
     def _tested(self, wanted: Wanted, run: RecordedRun) -> RecordedRun:
         """A run that has ended, with its test split measured where no sweep asked for it then."""
         asked = self.measures_test and wanted.training.test and run.status == record.FINISHED
-        if not asked or "test_measured" in run.info or not run.info["data"]["samples"].get("test"):
+        tested = any(name.startswith("test/") for name in run.last)
+        if not asked or tested or not run.info["data"]["samples"].get("test"):
             return run
         with closing(record.open_existing(run.directory)) as kept:
             self.session.follow(run.directory)

@@ -139,9 +139,9 @@ def keep_validation(run: Run, directory: Path, data: Data | None = None) -> None
 
 def add_test(run: Run, record: Record) -> None:
     """Measure the test split for a run that has ended without, as its last point."""
-    last = record.points()[-1]
-    record.append(last["step"], last["epoch"], measured(run, "test"))
-    test_set.note(record, record.info["data"])
+    last, values = record.points()[-1], measured(run, "test")
+    test_set.note(record, record.info["data"])  # first: values without it would be left so
+    record.append(last["step"], last["epoch"], values)
 
 
 def export(run: Run, record: Record, step: int) -> None:

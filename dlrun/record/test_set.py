@@ -47,9 +47,8 @@ def note(kept: Record, data: Mapping[str, Any]) -> set[str]:
     before = recipes(kept.directory.parent, test_set)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     new = {"when": now, "set": test_set, "recipe": recipe}
-    kept.update(**{_KEY: [*kept.info.get(_KEY, []), new]})
-    if recipe not in before:
-        kept.update(tested_recipes=len(before) + 1)
+    first = {} if recipe in before else {"tested_recipes": len(before) + 1}
+    kept.update(**{_KEY: [*kept.info.get(_KEY, []), new]}, **first)
     return before | {recipe}
 
 

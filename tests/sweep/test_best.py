@@ -13,7 +13,7 @@ from dlrun.__main__ import main
 from dlrun.errors import Interrupted, Mistake
 from dlrun.job import factory
 from dlrun.procedure import train
-from dlrun.record import Record, named
+from dlrun.record import Record, named, test_set
 from tests.conftest import sparsely
 from tests.sweep.conftest import QUICK
 from tests.sweep.typed import directory, points, table
@@ -249,6 +249,29 @@ def test_a_procedure_is_tested_where_it_is_the_best_or_typed_alone(sweep, tmp_pa
     tables = [table for run in runs if (table := record.read_json(run / "run.json").get("table"))]
     assert all("test" in str(table) for table in tables), "the sweep takes nothing away"
     assert len(tables) == 2
+
+
+@pytest.mark.parametrize("killed", ["append", "note"])
+def test_a_measurement_and_the_word_of_it_are_never_apart(sweep, tmp_path, monkeypatch, killed):
+    """Whichever of the two a kill comes before: of the best run, and of one of a procedure."""
+    append = Record.append
+
+    def dying(*given: Any) -> None:
+        if killed == "note" or any(name.startswith("test/") for name in given[-1]):
+            raise Interrupted(15)
+        append(*given)
+
+    where = (Record, "append") if killed == "append" else (test_set, "note")
+    short = ["model.hidden=[4]", "data.samples=200", "preflight=off", *QUICK]
+    again = [*short, "procedure=retrain", "optimizer.lr=0.0001"]
+    assert main(["-m", *again[:-1], "optimizer.lr=0.1,0.0001"]) == 0
+    for words in (["-m", *WORDS, *short], again):
+        with monkeypatch.context() as patch:
+            patch.setattr(*where, dying)
+            assert main(words) == 143
+        assert main(words) == 0
+    runs = [run for run in record.all_runs(tmp_path / "outputs") if not named.is_procedure(run)]
+    assert sum(bool(of_test_split(run)) for run in runs) == 3
 
 
 def test_a_procedure_that_was_killed_once_it_was_tested_is_ended_then(sweep, monkeypatch):
