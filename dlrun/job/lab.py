@@ -114,9 +114,15 @@ class Lab:
         """The folder that keeps what its runs begin with; None where it has no record yet."""
         if self.above is not None:
             return self.above.begins
-        known = None if self.procedure.single else self.config.resume
-        directory = self._own.directory if self._own is not None else known
-        return Path(directory) / "begun" if directory else None
+        if self._own is not None:
+            return self._own.directory / "begun"
+        if self.procedure.single:
+            return None
+        before = self.config.resume
+        of_variants = f"{start.KEY}=" in str(self.config.procedure)
+        if not before and (self.config.weights or of_variants):
+            before = own_record.before(self.config, self.data().digest)
+        return Path(before) / "begun" if before else None
 
     @property
     def recipe(self) -> Mapping[str, Any]:

@@ -32,22 +32,44 @@ def opened(
         _refuse_changes(config)
         _warn_of_changes(config, read().digest)
         return record.open_existing(config.resume)
-    data = read().digest
-    weights = start.digest(config)
-    digests = code.digests(config) | ({"weights": weights} if config.weights else {})
-    known_by = identity.short([identity.digest(config), data, digests])
-    runs = reversed(record.all_runs(config.outputs))
-    infos = ((run, record.read_json(run / "run.json")) for run in runs)
-    begun = [(run, info) for run, info in infos if info.get("kind") == "procedure"]
-    for directory, told in begun:
-        if told.get("hash") == known_by:
-            return record.open_existing(directory)
-    _say_anew(config, invocation, data, weights, begun)
+    data, weights = read().digest, start.digest(config)
+    if (directory := before(config, data)) is not None:
+        return record.open_existing(directory)
+    _say_anew(config, invocation, data, weights, _begun(config.outputs))
+    known_by = _hashes(config, data)(weights)
     info = recording.info(config, invocation) | {"kind": "procedure", "hash": known_by}
     info |= {"trains": trains, "data_digest": data, "weights_digest": weights}
     unbuilt = {**view.as_written(config), "facts": {}}  # nothing is built yet that knows them
     text = OmegaConf.to_yaml(OmegaConf.create(unbuilt))
     return record.create(config.outputs, recording.named(config, invocation), info, text)
+
+
+def before(config: DictConfig, data: str) -> Path | None:
+    """The record of the procedure that was begun before; None where it was not.
+
+    data: their digest. Weights that are gone are those that it has begun with.
+    """
+    weights, known_by = start.digest(config), _hashes(config, data)
+    for directory, told in _begun(config.outputs):
+        if told.get("hash") == known_by(weights or told.get("weights_digest", "")):
+            return directory
+    return None
+
+
+def _hashes(config: DictConfig, data: str) -> Callable[[str], str]:
+    """What a procedure is known by, by the digest of its weights."""
+    recipe, digests = identity.digest(config), code.digests(config)
+    starts = bool(config.weights)
+    return lambda weights: identity.short(
+        [recipe, data, digests | ({"weights": weights} if starts else {})]
+    )
+
+
+def _begun(outputs: str) -> list[tuple[Path, dict[str, Any]]]:
+    """The procedures that were begun, and what their records say, the last first."""
+    runs = reversed(record.all_runs(outputs))
+    infos = ((run, record.read_json(run / "run.json")) for run in runs)
+    return [(run, info) for run, info in infos if info.get("kind") == "procedure"]
 
 
 def _say_anew(

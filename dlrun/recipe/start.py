@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlrun import record, shell
 from dlrun.data.fingerprint import hash_rows
-from dlrun.errors import Mistake
+from dlrun.errors import Lost, Mistake
 from dlrun.recipe import compose, identity, view
 from dlrun.record import trained
 
@@ -35,7 +35,7 @@ def placed(word: str, words: Sequence[str], several: bool = False) -> str:
     key, values = word.partition("=")[0], values_of(word)
     if len(values) > 1 and not several:
         return word  # which is said of all settings
-    found = [_path(f"{key}={each}", outputs or "outputs") for each in values]
+    found = [_path(f"{key}={each}", outputs or "outputs", again and not several) for each in values]
     if again and "last" in values:
         raise _another(found[values.index("last")])
     return f"{key}={','.join(found)}"
@@ -64,14 +64,30 @@ def values_of(word: str) -> list[str]:
     return [line.partition("=")[2] for line in compose.lines(override)]
 
 
-def _path(word: str, outputs: str) -> str:
-    """The path of the weights that an override names, as it is typed."""
+def _path(word: str, outputs: str, gone: bool = False) -> str:
+    """The path of the weights that an override names, as it is typed.
+
+    gone: whether it will do that runs have begun with them.
+    """
     which = compose.text(word)
     if not which:
         return "null"
-    found = find(which, outputs)
+    try:
+        found = find(which, outputs)
+    except Mistake:
+        before = _begun_with(which, outputs) if gone else None
+        if before is None:
+            raise
+        return shell.spelled(before)
     kept = found.file if found.run is None or Path(which).is_file() else shell.near(found.run)
     return shell.spelled(str(kept))
+
+
+def _begun_with(which: str, outputs: str) -> str | None:
+    """How weights are written that runs have begun with; None where none has."""
+    infos = (record.read_json(run / "run.json") for run in record.all_runs(outputs))
+    facts = (info.get(KEY) or {} for info in infos)
+    return next((one["from"] for one in facts if which in (one.get("from"), one.get("run"))), None)
 
 
 def find(which: str, outputs: str) -> trained.Trained:
@@ -122,7 +138,10 @@ def _read(config: DictConfig) -> "Start":
     """What a recipe starts from, as its source is now. Raises Mistake."""
     from dlrun.engine import checkpoint, transfer
 
-    found = find(config.weights, config.outputs)
+    try:
+        found = find(config.weights, config.outputs)
+    except Mistake as gone:
+        raise Lost(str(gone)) from None
     facts: dict[str, Any] = {"from": str(config.weights), "digest": found.digest}
     try:
         tensors, fitted = transfer.read(found.file)

@@ -234,6 +234,37 @@ def test_a_procedure_goes_on_with_the_weights_that_it_began_with(
     assert not (directory / "begun").exists()
 
 
+@pytest.mark.parametrize("kind", ["id", "path"])
+@pytest.mark.parametrize("procedure", [["cross_validate", "folds"], ["bagging", "models"]])
+def test_a_procedure_that_is_typed_again_needs_no_source(
+    procedure, kind, eight, monkeypatch, capsys
+):
+    train, named = Lab._train, eight.name if kind == "id" else f"outputs/runs/{eight.name}"
+
+    def stopped(lab, wanted):
+        if wanted.place == 1:
+            raise KeyboardInterrupt
+        return train(lab, wanted)
+
+    words = [f"procedure={procedure[0]}", f"procedure.{procedure[1]}=2", f"weights={named}"]
+    words += ["epochs=1", "data.classes=[8,9]"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Lab, "_train", stopped)
+        first = run(*words, code=130)
+    shutil.rmtree(eight)
+    run(*words)
+    runs = record.all_runs("outputs")
+    assert len(runs) == 3
+    assert main([f"resume={told(first)['parent']}"]) == 0, "to show what it has come to"
+    run(*words)
+    assert record.all_runs("outputs") == runs
+    assert {record.read_status(each)["status"] for each in runs} == {record.FINISHED}
+    capsys.readouterr()
+    run(*words, "seed=7", code=2)
+    assert f"error: weights=outputs/runs/{eight.name}: no run" in capsys.readouterr().err
+    assert record.all_runs("outputs") == runs
+
+
 def test_a_procedure_says_that_it_begins_anew_with_other_weights(eight, capsys):
     words = ["procedure=cross_validate", "procedure.folds=2", "epochs=1", "data.classes=[8,9]"]
     words += [f"weights={eight.name}"]
