@@ -7,7 +7,8 @@ from dlrun.recipe import compose
 
 _PAIRS = {"{": "}", "[": "]", "(": ")"}
 _NESTED = ("{", "[")
-_TEXTS = ("name", *compose.PATHS)  # which may end in a comma
+TEXTS = ("name", "tracking.experiment", *compose.PATHS)
+"""Settings that are names and paths, which may have commas in them and at their end."""
 _SIGNS = "_ - + . / * ? @ % $ |"
 _KEY = f"a name in {{ }} has no quotes, and only letters A to Z and a to z, digits, and {_SIGNS}"
 
@@ -15,7 +16,7 @@ _KEY = f"a name in {{ }} has no quotes, and only letters A to Z and a to z, digi
 def unreadable(key: str, value: str) -> str:
     """What is wrong with a value that Hydra cannot read."""
     bare = value.rstrip(",")
-    if bare not in (value, "") and key not in _TEXTS and compose.reads(f"{key}={bare}"):
+    if bare not in (value, "") and key not in TEXTS and compose.reads(f"{key}={bare}"):
         return f"cannot be read with a comma at its end; write {shell.quote(f'{key}={bare}')}"
     nested = value[:1] in _NESTED and value.endswith(_PAIRS[value[0]])
     if nested and (found := _wrong_name(value)):

@@ -207,10 +207,13 @@ def _form(composer: Composer, word: str, override: Override) -> str | None:
 
 def _several(composer: Composer, word: str, override: Override) -> str:
     """What is wrong with several values where the command is no sweep, and what may be meant."""
-    listed = compose.lines(override) if isinstance(override.value(), ChoiceSweep) else []
+    key, found = override.key_or_group, override.value()
+    listed = compose.lines(override) if isinstance(found, ChoiceSweep) else []
     each = ",".join(line.partition("=")[2] for line in listed)
     value = word.partition("=")[2]
-    meant = suggest.several(override.key_or_group, value, each, composer.catalogue)
+    meant = suggest.several(key, value, each, composer.catalogue)
+    if not meant and key in grammar.TEXTS and isinstance(found, ChoiceSweep) and found.simple_form:
+        meant = f"; for one text with a comma write {shell.quote(shell.setting(key, value))}"
     return f"{word}: several values are a sweep and need -m{meant}"
 
 
