@@ -32,7 +32,7 @@ Array = NDArray[Any]
 
 def arrays(
     path: str,
-    target: str | None = None,
+    target: str | list[str] | None = None,
     features: list[str] | None = None,
     group: str | None = None,
     columns: dict[str, str] | list[str] | None = None,
@@ -49,7 +49,7 @@ def arrays(
         perhaps x_val, y_val, x_test, y_test, beside which x and y are x_train and y_train;
         or a table: a CSV whose first line names the
         columns, a Parquet or an Arrow file.
-    target: the table's column to predict; rows that lack it are left out.
+    target: the table's column to predict; rows that lack it are left out. Several are refused.
     features: the table's columns to predict it from. None takes all others except identifiers,
         constants and copies of the target.
     group: the table's column whose rows with one value stay in one split; it is no feature.
@@ -107,7 +107,13 @@ def _check_file(file: Path, asked: Mapping[str, Any]) -> None:
         if value is not None:
             about = ("target", "features", "group", "columns")
             does = "names a column" if key in about else "is for the texts"
-            raise Mistake(f"data.{key}={value}: {does} of a table; {file.name} has x and y")
+            typed = f"data.{key}={shell.shown(value)}"
+            raise Mistake(f"{typed}: {does} of a table; {file.name} has x and y")
+    if form in TABLES and isinstance(asked["target"], list):
+        raise Mistake(
+            f"data.target={shell.shown(asked['target'])}: of a table name one column; several are "
+            "predicted from an .npz or .safetensors file whose y has a column for each"
+        )
 
 
 def _build(

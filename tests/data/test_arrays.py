@@ -248,7 +248,7 @@ def test_columns_that_cannot_be_features(tmp_path, features, message):
 
 
 def test_columns_of_what_is_no_table(tmp_path):
-    with pytest.raises(Mistake, match=r"data\.features=\['a'\]: names a column of a table"):
+    with pytest.raises(Mistake, match=r"data\.features=\[a\]: names a column of a table"):
         arrays(npz(tmp_path, x=TABLE, y=LABELS), features=["a"])
 
 
@@ -352,6 +352,14 @@ def test_files_that_cannot_be(tmp_path):
     said = r"latin\.csv: line 2 is not in UTF-8 \(it has the byte 0xe9\); save it as UTF-8"
     with pytest.raises(Mistake, match=said):
         arrays(str(path), target="b")
+
+
+def test_several_targets_of_a_table_are_told_where_they_go(tmp_path):
+    (tmp_path / "made.csv").write_text("x,a,b\n1,2,3\n4,5,6\n")
+    for target, shown in ((["a", "b"], r"\[a,b\]"), (["a"], r"\[a\]")):
+        said = rf"data\.target={shown}: of a table name one column; several .* \.npz .* y has a"
+        with pytest.raises(Mistake, match=said):
+            arrays(str(tmp_path / "made.csv"), target=target)
 
 
 def test_an_npz_that_is_none_says_what_would_be_one(tmp_path):
