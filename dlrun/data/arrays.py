@@ -1,5 +1,6 @@
 """Arrays from a file: .npz, .safetensors or a table, for classification or regression."""
 
+import re
 import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -26,6 +27,7 @@ from dlrun.data.tables.targets import encode, for_task, require_task
 from dlrun.errors import Mistake
 
 SPLITS = ("train", "val", "test")
+_UNNAMED = re.compile("arr_[0-9]+")  # what numpy.savez calls an array without a name
 
 Array = NDArray[Any]
 
@@ -173,7 +175,7 @@ def as_samples(x: Array, before: int = 0) -> Array:
     numbers, and for values that are missing or not finite.
     """
     if x.ndim < 2:
-        raise Mistake(f"x has the shape {x.shape}; expected (n, features) or more")
+        raise Mistake(f"x has the shape {x.shape}; expected (n, features) or more{_axis(x)}")
     if len(x) == 0 or x[0].size == 0:
         raise Mistake(f"x is empty, its shape is {x.shape}")
     if x.dtype == np.uint8 and x.ndim > 2:
@@ -192,6 +194,14 @@ def as_samples(x: Array, before: int = 0) -> Array:
             f"first in x[{before + np.argmax(rows)}]"
         )
     return x
+
+
+def _axis(x: Array) -> str:
+    """What a list of numbers is with one axis more."""
+    if x.ndim == 0 or len(x) < 2:
+        return ""
+    n = len(x)
+    return f": x[:, None] is {n:,} samples of one number, x[None] is one sample of {n:,}"
 
 
 def _cure(x: Array, before: int) -> str:
@@ -227,8 +237,10 @@ def _read_arrays(file: Path) -> dict[str, Array]:
     except Exception as error:  # each format has errors of its own
         raise Mistake(f"it cannot be read: {error}") from error
     if not ({"x", "y"} <= found.keys() or {"x_train", "y_train"} <= found.keys()):
+        named = f"; {npz.SAVED}" if names and all(map(_UNNAMED.fullmatch, names)) else ""
         raise Mistake(
-            f"it holds {shell.some(names) or 'nothing'}; expected x and y, or x_train and y_train"
+            f"it holds {shell.some(names) or 'nothing'}; expected x and y, or x_train and "
+            f"y_train{named}"
         )
     return found
 
@@ -269,6 +281,8 @@ def _join(found: dict[str, Array]) -> tuple[Array, Array, dict[str, NDArray[np.i
             continue
         if x is None or y is None:
             raise Mistake(f"it lacks {x_name if x is None else y_name}")
+        if single := next((name for name, one in ((x_name, x), (y_name, y)) if not one.ndim), ""):
+            raise Mistake(f"{single} is a single number; expected one row for each sample")
         if len(x) != len(y):
             has = shell.counted(len(x), "sample")
             raise Mistake(f"{x_name} has {has}, {y_name} {len(y):,}")

@@ -4,7 +4,8 @@ import zipfile
 from pathlib import Path
 
 _NPY = b"\x93NUMPY"
-_SAVED = "numpy.savez(file, x=x, y=y) writes one"
+SAVED = "numpy.savez(file, x=x, y=y) writes one"
+"""How to write a right one."""
 
 
 def objects(name: str) -> str:
@@ -23,10 +24,10 @@ def not_npz(file: Path) -> str:
     if not head:
         return "it is empty"
     if head == _NPY:
-        return f"it is one array, an .npy, and no .npz; {_SAVED}"
+        return f"it is one array, an .npy, and no .npz; {SAVED}"
     if head.startswith(b"PK"):
         return "it is cut off: its end is missing; copy it or write it again"
-    return f"it is not an .npz file; {_SAVED}"
+    return f"it is not an .npz file; {SAVED}"
 
 
 def not_npy(file: Path) -> str:

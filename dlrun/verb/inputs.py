@@ -261,7 +261,7 @@ def _stored(path: Path) -> _Stored:
     try:
         if path.suffix.lower() == ".npy":
             x = _npy(path)
-            return _Stored(len(x), lambda size: _cut(x, size))
+            return _Stored(_count(x.shape), lambda size: _cut(x, size))
         if path.suffix.lower() == ".npz":
             return _zipped(path)
         from safetensors import safe_open
@@ -269,12 +269,19 @@ def _stored(path: Path) -> _Stored:
         with safe_open(path, "np") as file:
             names = list(file.keys())
             name = _chosen(path, names)
-            count = file.get_slice(name).get_shape()[0]
+            count = _count(file.get_slice(name).get_shape())
             return _Stored(count, lambda size: _sliced(path, name, count, size), "y" in names)
     except Mistake:
         raise
     except Exception as error:  # each format has errors of its own
         raise Mistake(f"{shell.name(path)}: cannot be read: {error}") from error
+
+
+def _count(shape: Sequence[int]) -> int:
+    """How many samples an array of this shape holds. Raises ValueError for a single number."""
+    if not shape:
+        raise ValueError("it is a single number, and no samples (n, ...)")
+    return shape[0]
 
 
 def _npy(path: Path) -> Array:
@@ -339,7 +346,7 @@ def _zipped(path: Path) -> _Stored:
                 content = stream.read(rows * each)
                 yield np.frombuffer(content, dtype).reshape(rows, *shape[1:])
 
-    return _Stored(shape[0], parts, "y.npy" in names)
+    return _Stored(_count(shape), parts, "y.npy" in names)
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

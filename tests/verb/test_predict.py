@@ -282,6 +282,7 @@ def write_inputs(folder):
     np.savez(folder / "two.npz", a=X[:2], b=X[:2])
     np.save(folder / "x.npy", X[:2])
     np.save(folder / "wide.npy", np.zeros((2, 9, 9), np.uint8))
+    np.savez(folder / "one.npz", np.uint8(3))
     (folder / "empty").mkdir()
     (folder / "a.doc").write_text("")
     (folder / "torn.npz").write_bytes(b"PK")
@@ -298,6 +299,7 @@ def write_inputs(folder):
         (["last", "photos"], "photos: there is no such file or folder"),
         (["two.npz"], "two.npz: holds a, b; expected x"),
         (["torn.npz"], "torn.npz: it is cut off"),
+        (["one.npz"], "one.npz: cannot be read: it is a single number, and no samples (n, ...)"),
         (["wide.npy"], "has samples of 1×9×9 uint8, the run takes 1×8×8 uint8"),
         (["empty"], "empty: has no image that can be read"),
         (["a.doc"], "a.doc: expected images or a folder"),
