@@ -5,13 +5,14 @@ from pathlib import Path
 
 from dlrun import record, shell
 from dlrun.errors import Failure, Mistake
+from dlrun.record import named
 from dlrun.tracking import ENVIRONMENT, address, cursor, resolve_uri
 
 
 def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     """Deliver the named runs, or all that were ever tracked; prints a line for each.
 
-    which: as `record.find` takes them, or ids of sweeps, for their summaries; what was
+    which: as `record.find` takes them, or sweeps, for their summaries; what was
     recorded with `tracking=none` must be named. What somebody has deleted in MLflow comes
     back where it is named.
     uri: another store than the one a run was tracked in. Returns the exit code, 1 where
@@ -24,7 +25,7 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     summaries = sorted((outputs.absolute() / "sweeps").glob("*/run.json"))
     sweeps = {file.parent.name: file.parent for file in summaries}
     if which:
-        runs = [sweeps.get(each) or record.find(outputs, each) for each in which]
+        runs = [sweeps.get(each) or _named(outputs, each) for each in which]
     else:
         unread = [run for run in record.damaged(outputs) if record.lost(run, ("run.json",))]
         recorded = [*unread, *record.all_runs(outputs), *sweeps.values()]
@@ -39,8 +40,18 @@ def sync(outputs: str | Path, which: list[str], uri: str | None = None) -> int:
     return _each(runs, outputs, uri, bool(which))
 
 
-def _each(runs: list[Path], outputs: Path, uri: str | None, named: bool) -> int:
-    """Deliver one run after another; the exit code."""
+def _named(outputs: Path, which: str) -> Path:
+    """The directory of a run or a sweep. Raises Mistake where the word fits none, or several."""
+    sweep = named.sweep_folder(outputs, which) if which != "last" else None
+    if sweep is None:
+        return record.find(outputs, which)
+    if not (sweep / "run.json").exists():
+        raise Mistake(f"{which}: the sweep {sweep.name} has no summary yet; it gets one as it ends")
+    return sweep
+
+
+def _each(runs: list[Path], outputs: Path, uri: str | None, asked: bool) -> int:
+    """Deliver one run after another; the exit code. asked: whether these were named."""
     from dlrun.tracking import deadline  # imports MLflow, which takes a second
     from dlrun.tracking.catch_up import CatchUp, Elsewhere
     from dlrun.tracking.follow import reason
@@ -48,7 +59,7 @@ def _each(runs: list[Path], outputs: Path, uri: str | None, named: bool) -> int:
     failed: dict[Path, str] = {}  # and the store of each
     left = False
     with deadline.every_request():
-        catching_up = CatchUp(outputs, uri, named, _say)
+        catching_up = CatchUp(outputs, uri, asked, _say)
         for run in runs:
             summary = run.parent.name == "sweeps"  # it has no recipe, and points only of its best
             if lost := record.lost(run, ("run.json",) if summary else record.FILES):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dlrun import record
+from dlrun.errors import Mistake
 from dlrun.sweep import summary
 from dlrun.tracking.sync import sync
 
@@ -153,6 +154,20 @@ def test_what_a_dead_server_missed_arrives_later(directory, dead_server, history
     assert f"{directory.name}  complete: 1 point, 1 of them" in capsys.readouterr().out
     run_id = record.read_json(directory / "tracking.json")["run_id"]
     assert history(dead_server.uri, run_id, "best/val_accuracy") == [(1, 0.7)]
+
+
+def test_sync_takes_the_start_of_a_sweeps_id(directory, client, database, tmp_path):
+    outputs = tmp_path / "outputs"
+    with pytest.raises(Mistake, match=r"^b2: the sweep b2c3d4 has no summary yet; it gets one"):
+        sync(outputs, ["b2"], database)
+    summary.prepare(directory)
+    assert sync(outputs, ["b2"], database) == 0
+    assert client.get_run(record.read_json(directory / "tracking.json")["run_id"])
+    run = outputs / "runs" / "b2-another"
+    run.mkdir(parents=True)
+    record.write_json(run / "run.json", {"started": "2026-11-03T12:34:56+00:00"})
+    with pytest.raises(Mistake, match=r"^'b2' could be run b2-another or sweep b2c3d4; write more"):
+        sync(outputs, ["b2"], database)
 
 
 def test_without_names_sync_delivers_the_summaries_that_were_tracked(
