@@ -28,16 +28,26 @@ def has_size(views: Callable[..., list[Tensor]]) -> bool:
     return "size" in inspect.signature(views).parameters
 
 
-def left_out(views: Callable[..., list[Tensor]] | None) -> str:
+def left_out(views: Callable[..., list[Tensor]] | None, evaluation: nn.Module, raw: Tensor) -> str:
     """What a saved network says of the views it does without: it answers each sample once.
 
-    "" where there are none, as of center_crop, which is what such a network sees.
+    "" where there are none, as of a center_crop of the size that such a network sees.
+    evaluation: what comes before the network. raw: some samples.
     """
-    function = getattr(views, "func", views)
-    if function in (None, center_crop):
+    if views is None:
         return ""
+    function = getattr(views, "func", views)
     name = getattr(function, "__name__", "")
-    return f"{name} is left out; evaluate, predict and test/... take the mean over its views"
+    if function is not center_crop:
+        return f"{name} is left out; evaluate, predict and test/... take the mean over its views"
+    raw, first = raw[:1].float(), next(iter(evaluation.children()), None)
+    seen = (first(raw) if isinstance(first, CenterCrop) else raw).shape[2:]
+    view = views(raw)[0].shape[2:]
+    if view == seen:
+        return ""
+    sizes = ["×".join(map(str, shape)) for shape in (view, seen)]
+    said = f"{name} of {sizes[0]} is left out, {sizes[1]} are seen"
+    return f"{said}; evaluate, predict and test/... take {sizes[0]}"
 
 
 def flip(x: Tensor) -> list[Tensor]:

@@ -426,7 +426,7 @@ def _export(lab: Lab, judge: Run, heard: Heard) -> None:
         classes=judge.classes,
         reading=None if tables else judge.data.reading,
         tables=tables[: len(data)],
-        views=left_out(judge.views),
+        views=left_out(judge.views, judge.evaluation, example),
     )
     if not can:
         lab.record.brings("model", False)

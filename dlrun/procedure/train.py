@@ -153,7 +153,7 @@ def export(run: Run, record: Record, step: int) -> None:
     tables = [data.reading] if "columns" in data.reading else []
     reading = None if tables else data.reading
     example = raw_example(data)
-    views = "" if run.reconstructs else left_out(run.views)
+    views = "" if run.reconstructs else left_out(run.views, run.evaluation, example)
     if not save_model(deployable(run), example, folder, step, run.classes, reading, tables, views):
         record.brings("model", False)
 

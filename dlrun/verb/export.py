@@ -157,7 +157,7 @@ def _exported(made: Opened) -> Exported:
         told["labels"] = made.targets(about["outputs"])
     if made.run.classes or made.run.labels:
         told["probabilities"] = f"{link} of the output" if link else "the output is a score"
-    if (views := left_out(made.run.views)) and not made.run.reconstructs:
+    if (views := left_out(made.run.views, made.run.evaluation, x)) and not made.run.reconstructs:
         told["test_augmentation"] = views
     if about.get("columns"):
         told["columns"] = list(about["columns"])

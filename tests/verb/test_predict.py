@@ -217,6 +217,28 @@ def test_what_answers_without_the_views_of_the_test_split_says_so(here, capsys):
     assert "test_augmentation=flip is left out; " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ("6", ""),
+        ("null", "center_crop of 8×8 is left out, 6×6 are seen; evaluate, predict and test/... "),
+        ("[7,6]", "center_crop of 7×6 is left out, 6×6 are seen; "),
+    ],
+)
+def test_a_middle_of_another_size_is_no_part_of_the_saved_network(here, size, said, capsys):
+    crops = ["augmentation=[scale_crop]", "augmentation.scale_crop.size=6"]
+    views = ["test_augmentation=center_crop", f"test_augmentation.size={size}"]
+    assert main([*crops, *views, "model=cnn", "model.channels=[4]", *SHORT]) == 0
+    with opened(Asked("predict")) as made:
+        train.export(made.run, SimpleNamespace(directory=Path()), 1)
+    saved = yaml.safe_load(Path("model/MLmodel").read_text())["metadata"]
+    assert saved.get("test_augmentation", "").startswith(said)
+    assert bool(said) == ("test_augmentation" in saved)
+    capsys.readouterr()
+    assert main(["export", "-o", "net.pt2"]) == 0
+    assert ("test_augmentation=" in capsys.readouterr().out) == bool(said)
+
+
 def test_what_was_there_stays_where_it_fails(tmp_path):
     out = tmp_path / "out.csv"
     out.write_text("before")
