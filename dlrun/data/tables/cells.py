@@ -25,6 +25,8 @@ _GROUPED = re.compile(
 _LONGEST = 60  # characters of a text that are shown
 _EXACT = 2.0**53  # below, every whole number is a float
 _UNITS = " $€£¥%"
+_MEASURED = re.compile(r"([$€£¥]?)\s*([-+]?[0-9][0-9.,'’]*)\s*([^\d.,]{0,10})")
+_UNIT_NAMES = 5  # at most so many different ones; more are words beside numbers
 _MARK = {"point": ".", "comma": ","}
 
 
@@ -153,6 +155,20 @@ def is_amount(text: str, decimal: str) -> bool:
     return not not_number(bare, decimal) or bool(advice(bare, decimal))
 
 
+def in_units(texts: Collection[str], decimal: str) -> str:
+    """What to do where all texts are numbers with a unit, as 5 cm and 0.5 m are; else ""."""
+    found = [_MEASURED.fullmatch(text) for text in set(texts)]
+    units = {one and (one[1] + one[3]).strip() for one in found}
+    numbers = {one[2] for one in found if one}
+    if not 0 < len(units) <= _UNIT_NAMES or not all(units):
+        return ""
+    if not all(is_amount(number, decimal) for number in numbers):
+        return ""
+    one_unit = ", all in one unit" if len(units) > 1 else ""
+    named = ", ".join(sorted(filter(None, units)))
+    return f"; if these are numbers with a unit ({named}), write plain numbers{one_unit}"
+
+
 def shown(text: str) -> str:
     """A text in quotes, cut where it is long."""
     return repr(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}...")
@@ -204,6 +220,19 @@ def two_marks(columns: Mapping[str, Sequence[str]]) -> str:
             return ""
         shown.insert(0, one)
     return f"{', and '.join(shown)}; write one decimal mark in the file"
+
+
+def both_marks(texts: Collection[str]) -> str:
+    """Two texts of one column that have different decimal marks beyond doubt; else ""."""
+    shown = [
+        next((each for each in texts if _MARK[decimal] in each and _is_clear(each, decimal)), "")
+        for decimal in DECIMALS
+    ]
+    return " and ".join(map(repr, shown)) if all(shown) else ""
+
+
+def _is_clear(text: str, decimal: str) -> bool:
+    return not _GROUPED.fullmatch(text) and not not_number(text, decimal)
 
 
 def _shows(texts: Sequence[str], decimal: str) -> str:

@@ -32,7 +32,7 @@ _COARSE = 256  # as many different numbers are enough to learn from
 _UNNAMED = re.compile(r"Unnamed: [0-9.]+")  # what pandas calls a column without a name
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 CONSECUTIVE = "its whole numbers are consecutive, one for each row"
-_DIFFERENT = "its text is different in every row"
+DIFFERENT = "its text is different in every row"
 _VALUES = ("null", "true", "false", "nan", "inf")  # Hydra reads them as such
 
 
@@ -234,7 +234,7 @@ def why_useless(column: Column, target: Column, decimal: str, nameless: bool = F
     if column.missing_rows:
         present = column.present
         names = column.kind == "text" and len(present) >= FEWEST
-        return _DIFFERENT if names and len(set(present)) == len(present) else ""
+        return DIFFERENT if names and len(set(present)) == len(present) else ""
     if texts.count(texts[0]) == rows or (numbers is not None and (numbers == numbers[0]).all()):
         return "it has one value in all rows"
     if texts == target.texts or _same(numbers, target.numbers):
@@ -257,7 +257,7 @@ def _identifies(column: Column, decimal: str, named_so: bool) -> str:
         return ""
     if numbers is None:
         amounts = sum(is_amount(text, decimal) for text in texts)
-        return _DIFFERENT if 2 * amounts < rows else ""
+        return DIFFERENT if 2 * amounts < rows else ""
     exact = read_whole(texts)
     whole = numbers if exact is None else exact
     if int(np.max(whole)) - int(np.min(whole)) == rows - 1:

@@ -103,7 +103,7 @@ def read_table(
         kept, more, why = _choose(kept, found[target], decimal, file.nameless, said)
         notes += more
         out |= why
-    notes += _check(kept, said, groups is not None)
+    notes += _check(kept, said, groups is not None, decimal)
     values = {each.name: sorted(set(_filled(each))) for each in kept if each.kind == "text"}
     return Table(
         x=np.stack([_as_numbers(each, values.get(each.name)) for each in kept], 1),
@@ -323,13 +323,21 @@ def _choose(
             short = len(with_it) <= _LISTED
             word = columns.features(with_it) if short else "naming it in data.features"
             more = f"; {word} takes it in" if _usable(one) else ""
+            more += _in_units(one, reason, decimal)
             notes.append(f"{subject} is left out: {reason}{more}")
     if not kept:
-        reasons = shell.some(f"{name}: {reason}" for name, reason in out.items())
+        reasons = shell.some(
+            f"{one.name}: {out[one.name]}{_in_units(one, out[one.name], decimal)}" for one in found
+        )
         usable = [one.name for one in found if _usable(one)]
         word = f"; {columns.features(usable)} takes them anyway" if usable else ""
         raise Mistake(f"it leaves no column to predict {target.name} from ({reasons}){word}")
     return kept, notes, out
+
+
+def _in_units(column: Column, reason: str, decimal: str) -> str:
+    """What to do about numbers with a unit that are left out as names of the rows."""
+    return cells.in_units(column.present, decimal) if reason == columns.DIFFERENT else ""
 
 
 def _usable(column: Column) -> bool:
@@ -367,16 +375,15 @@ def _clear(
             clear.append(
                 columns.read(column.name, column.texts, column.missing_rows, decimal, "number")
             )
-        elif has_fractions(mixed ^ set(column.present)):
-            raise Mistake(
-                f"{holds(column, decimal)}; write plain numbers; {as_number} takes it for missing, "
-                f"{as_text} for a class"
-            )
         else:
-            notes.append(
-                f"{holds(column, decimal)}, and is taken for text; {as_number} counts what is "
-                "not a number as missing"
-            )
+            numbers = set(column.present) - mixed
+            if has_fractions(numbers or mixed):
+                missing = f"{as_number} takes it for missing, " if numbers else ""
+                taken = f"{missing}{as_text}{'' if numbers else ' takes it'} for a class"
+                raise Mistake(f"{holds(column, decimal)}; write plain numbers; {taken}")
+            other = f"{as_number} counts what is not a number as missing"
+            other = other if numbers else "plain numbers would be read as such"
+            notes.append(f"{holds(column, decimal)}, and is taken for text; {other}")
             clear.append(column)
     return clear, notes
 
@@ -403,7 +410,7 @@ def _words(column: Column, kind: str) -> str:
     return columns.kinds(column.name, kind)
 
 
-def _check(kept: Sequence[Column], said: Collection[str], grouped: bool) -> list[str]:
+def _check(kept: Sequence[Column], said: Collection[str], grouped: bool, decimal: str) -> list[str]:
     """Notes on features that may be meant otherwise. Raises Mistake for what none can be.
 
     said: columns of which it is said what they hold. grouped: whether another one makes groups.
@@ -424,7 +431,7 @@ def _check(kept: Sequence[Column], said: Collection[str], grouped: bool) -> list
             notes.append(
                 f"the column {column.name} has {len(set(column.present)):,} different texts, fewer "
                 f"than two rows each: of most nothing can be learned; {_words(column, 'out')} "
-                "leaves it out"
+                f"leaves it out{cells.in_units(column.present, decimal)}"
             )
         notes += filter(None, [columns.merged(column)])
         large = None if column.numbers is None else np.abs(column.numbers) > _LARGEST

@@ -147,7 +147,8 @@ def read_target(column: Column, task: str, decimal: str) -> tuple[Array, str]:
 def require_numbers(column: Column, decimal: str, wrong: str) -> NDArray[np.float64]:
     """The numbers of a column. Raises Mistake, which says what is wrong, where it holds texts."""
     if column.numbers is None:
-        raise Mistake(f"{wrong}: {other_dates(column) or _odd(column, decimal)}")
+        units = cells.in_units(column.present, decimal)
+        raise Mistake(f"{wrong}: {other_dates(column) or _odd(column, decimal) + units}")
     return column.numbers
 
 
@@ -161,7 +162,7 @@ def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
                 "holds dates, taken for numbers, days since 1970; data.task=classification takes "
                 "them for classes"
             )
-        _refuse_names(column)
+        _refuse_names(column, decimal)
     booleans = cells.read_booleans(texts)
     if booleans is not None and len(set(texts)) > 2:
         names = np.array(["False", "True"])[booleans.astype(np.int64)]
@@ -172,7 +173,7 @@ def _read_names(column: Column, task: str, decimal: str) -> tuple[Array, str]:
     return np.array(texts), ""
 
 
-def _refuse_names(column: Column) -> None:
+def _refuse_names(column: Column, decimal: str) -> None:
     """Raise Mistake where texts are dates of several forms, or too different to be classes."""
     if said := other_dates(column):
         raise Mistake(f"{said}; data.task=classification takes every text for a class name")
@@ -182,6 +183,7 @@ def _refuse_names(column: Column) -> None:
             f"the column {column.name}, which is to be predicted, has {different:,} different "
             f"texts in {rows:,} rows, fewer than two rows each: nothing can be learned of most; "
             "data.task=classification takes them for classes anyway"
+            f"{cells.in_units(column.present, decimal)}"
         )
 
 
@@ -200,6 +202,9 @@ def refuse_written(column: Column, decimal: str, right: str) -> None:
     """
     different = {text for text in set(column.present) if cells.not_number(text, decimal)}
     if all(cells.advice(text, decimal) for text in different):
+        if both := cells.both_marks(column.present):
+            both = f"the column {column.name} holds {both}; write one decimal mark in the file"
+            raise Mistake(f"{both}; {right}")
         raise Mistake(f"{_odd(column, decimal)}; {right}")
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import re
 import shlex
 
 import numpy as np
@@ -235,6 +236,60 @@ def test_labels_among_which_most_are_numbers_are_texts(tmp_path, caplog):
     said, _ = caplog.messages
     assert "holds 'c1' in row 40, among 39 different numbers, and is taken for text" in said
     assert "'data.columns={b: number}' counts what is not a number as missing" in said
+
+
+def test_numbers_with_a_unit_are_told_from_words(tmp_path, caplog):
+    lengths = [f"{i}.5 m" if i % 2 else f"{i}50 cm" for i in range(39)]
+    unit = r"; if these are numbers with a unit (cm, m), write plain numbers, all in one unit"
+    labels = ["0", "1"] * 20
+    read(write(tmp_path, a=fractions(), b=[*lengths, lengths[0]], y=labels))
+    assert caplog.messages[0].endswith(f"'data.columns={{b: out}}' leaves it out{unit}")
+    caplog.clear()
+    read(write(tmp_path, a=fractions(), b=[*lengths, "90 m"], y=labels))
+    assert caplog.messages == [
+        f"the column b is left out: its text is different in every row{unit}"
+    ]
+    path = write(tmp_path, a=fractions(), b=[*lengths, lengths[0]])
+    for task in ("auto", "regression"):
+        with pytest.raises(Mistake, match=re.escape(unit)):
+            arrays(path, target="b", task=task)
+    path = write(tmp_path, b=[*lengths, "90 m"], y=labels)
+    with pytest.raises(Mistake, match=re.escape(f"different in every row{unit})")):
+        arrays(path, target="y")
+
+
+def test_words_and_codes_are_no_numbers_with_a_unit(tmp_path, caplog):
+    for texts in (
+        [f"{i} {chr(97 + i % 20)}" for i in range(39)],
+        [f"P{i}" for i in range(39)],
+        [*(f"{i} m" for i in range(38)), "far"],
+    ):
+        caplog.clear()
+        read(write(tmp_path, a=fractions(), b=[*texts, texts[0]], y=["0", "1"] * 20))
+        assert "of most nothing can be learned" in caplog.text
+        assert "unit" not in caplog.text
+
+
+def test_columns_of_percent_are_not_offered_as_numbers(tmp_path, caplog):
+    labels = ["0", "1"] * 20
+    shares = [f"{i}.5%" for i in range(ROWS)]
+    message = (
+        r"holds '0\.5%' in row 1, among 40 different numbers; write plain numbers; "
+        r"'data\.columns={b: text}' takes it for a class$"
+    )
+    with pytest.raises(Mistake, match=message):
+        read(write(tmp_path, a=fractions(), b=shares, y=labels))
+    read(write(tmp_path, a=fractions(), b=[f"{i % 30} %" for i in range(ROWS)], y=labels))
+    assert "taken for text; plain numbers would be read as such" in caplog.text
+    assert "number}" not in caplog.text
+
+
+def test_both_decimal_marks_in_one_column(tmp_path):
+    texts = [f"{i},25" if i % 2 else f"{i}.25" for i in range(ROWS)]
+    for named, target in (({"y": ["0", "1"] * 20, "b": texts}, "y"), ({"b": texts}, "b")):
+        message = "the column b holds '0.25' and '1,25'; write one decimal mark in the file; "
+        with pytest.raises(Mistake, match=re.escape(message)):
+            arrays(write(tmp_path, ";", a=fractions(), **named), target=target)
 
 
 def test_names_that_come_again(tmp_path, caplog):
