@@ -78,7 +78,8 @@ def examined(
     apart in training and validation, from 0 to 1; classes/errors: how many standard errors that
     is. linear: how often a linear model is wrong on
     validation, or its mean squared error; linear/worse: by how much the network is worse;
-    linear/error: the standard error of that. labels/train, labels/val: how often the ten nearest
+    linear/error: the standard error of that; linear/unit: the targets' variance, of classes 1.
+    labels/train, labels/val: how often the ten nearest
     training samples say another label, or the mean squared error of their mean; …_error: its
     standard error. contradicted/…: how often they agree on another label. neighbours/…: by how much
     the network is worse than they, of numbers in terms of the targets' variance. shift: how often a
@@ -304,13 +305,16 @@ def _linear(run: Run, train: Looked, val: Looked) -> dict[str, float]:
     if regression:
         network, truth = run.loss.predicted(val.outputs).cpu().double(), val.y.cpu()
         theirs, ours = ((each - truth).square().flatten(1).mean(1) for each in (said, network))
+        unit = _variance(truth)
     else:
+        unit = 1.0
         theirs, ours = ((o.argmax(1) != val.y.cpu()).double() for o in (said, val.outputs.cpu()))
     worse = ours - theirs
     return {
         "linear": float(theirs.mean()),
         "linear/worse": float(worse.mean()),
         "linear/error": error_of_mean(worse),
+        "linear/unit": unit,
     }
 
 
@@ -398,13 +402,18 @@ def _neighbours(run: Run, train: Looked, val: Looked) -> dict[str, float]:
     return found
 
 
+def _variance(y: Tensor) -> float:
+    """The variance of targets, above 0."""
+    return max(float((y - y.mean(0)).square().mean()), 1e-12)
+
+
 def _told(run: Run, name: str, near: Tensor, outputs: Tensor, y: Tensor) -> dict[str, float]:
     """What the neighbours (n, neighbours, ...) of samples say, against targets and outputs."""
     found, unit = {}, 1.0
     if run.regression:
         theirs = (near.mean(1) - y).square().flatten(1).mean(1)
         ours = (run.loss.predicted(outputs) - y).square().flatten(1).mean(1)
-        unit = max(float((y - y.mean(0)).square().mean()), 1e-12)
+        unit = _variance(y)
         found[f"labels/{name}"] = float(theirs.mean())
         found[f"labels/{name}_error"] = error_of_mean(theirs)
     else:

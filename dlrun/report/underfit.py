@@ -27,8 +27,8 @@ from dlrun.report.known import (
 UNEXPLAINED = 0.75
 """The share of the undecided loss from which next to nothing has been learnt."""
 WORSE = 0.02
-"""By how much more often the network must be wrong than its neighbours, or more of the spread it
-must leave."""
+"""By how much more often the network must be wrong than its neighbours or a linear model, or more
+of the targets' variance it must leave."""
 DECAY = 0.01
 """The weight decay from which it explains a bad fit."""
 GAIN = 0.08
@@ -152,7 +152,10 @@ def _worse_than_neighbours(seen: Mapping[str, float]) -> bool:
 
 def _worse_than_linear(seen: Mapping[str, float]) -> bool:
     """Whether a linear model does better on validation, beyond chance."""
-    return "linear" in seen and seen["linear/worse"] > SURE * seen["linear/error"] > 0
+    if "linear" not in seen or not seen["linear/error"] > 0:
+        return False
+    least = WORSE * seen.get("linear/unit", 1.0)
+    return seen["linear/worse"] > max(least, SURE * seen["linear/error"])
 
 
 def _why(left: float, trained: Trained) -> Reason:

@@ -223,6 +223,7 @@ def test_the_linear_model_of_numbers(train_recipe, tmp_path):
     scale = 1 / float(run.data.scale.std) ** 2
     assert seen["linear"] == pytest.approx(0.01 * scale, rel=0.5)
     assert seen["linear/worse"] > 3.5 * seen["linear/error"] > 0
+    assert seen["linear/unit"] == pytest.approx(1, rel=0.3), "of standardized targets"
 
 
 def test_batch_norm_in_both_modes(train_recipe):

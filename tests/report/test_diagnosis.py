@@ -483,6 +483,11 @@ def test_worse_than_a_linear_model():
     assert found(FLAT, **worse)[0].name == "underfit"
     assert "a linear model does better" in found(FLAT, **worse)[0].text
     assert one(**worse | {"linear/error": 0.02}).name == "good_fit", "may be chance"
+    hardly = {"linear": 0.0002, "linear/worse": 0.015, "linear/error": 0.001}
+    assert found(**hardly)[0].name == "good_fit", "far less than what guessing leaves"
+    assert found(FLAT, **hardly | {"linear/unit": 0.1})[0].name == "underfit", (
+        "of so little variance"
+    )
 
 
 def test_a_linear_model_that_is_as_good():
