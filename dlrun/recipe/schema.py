@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from itertools import takewhile
-from typing import Any
+from typing import Any, get_args
 
 from dlrun import duration
 from dlrun.errors import Mistake
@@ -252,8 +252,9 @@ def problems(values: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the values of the root settings, one message each."""
     for key, right in _unfit(values):
         value = values[key]  # -1 becomes -1.0 where a setting is of floats
+        made = float in (ROOT[key], *get_args(ROOT[key]))
         whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
-        value = int(value) if whole else value
+        value = int(value) if made and whole else value
         yield f"{key}={spelled(value) if isinstance(value, dict) else shown(value)}: {right}"
 
 

@@ -70,6 +70,8 @@ COMPOSING = [
     ("clip_norm=big", "clip_norm=big", "expected a number or null"),
     ("test=maybe", "test=maybe", "expected true or false"),
     ("seed=0,1", "seed=0,1", "-m"),
+    ("batch_size=2.0", "batch_size=2.0", "must be a whole number above 0, or full"),
+    ("clip_norm=-1", "clip_norm=-1:", "must be"),
     ("epochs=range(1,3)", "epochs=range(1,3)", "need -m\n"),
     ("optimizer.lr=choice(0.1,0.2)", "optimizer.lr=choice(0.1,0.2)", "need -m\n"),
     ("optimizer.lr=0,1", "optimizer.lr=0,1", "for one number write optimizer.lr=0.1\n"),
