@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from dlrun import loss as losses
 from dlrun import shell
@@ -260,6 +261,7 @@ def _try_forward(
             logits = _passed(config, model, x)
         gives_back = reconstructs(model)
         _check_logits(name, logits, x if gives_back else y, data, gives_back)
+        _require_units(name, model)
         if gives_back:
             losses.require_numbers(loss, "the model gives its input back", "mse, mae, huber or bce")
         else:
@@ -657,6 +659,14 @@ def _too_few(config: Recipe, batch: int) -> str:
         f"batch_size={config.batch_size}: leaves a last mini-batch of {batch}, too few for batch "
         "norm; set drop_last=true"
     )
+
+
+def _require_units(name: str, model: nn.Module) -> None:
+    """Raise Mistake for a layer of no units, as of a width of 0: nothing passes through it."""
+    for key, weight in model.named_parameters():
+        if not is_lazy(weight) and weight.dim() > 1 and not weight.numel():
+            shape = tuple(weight.shape)
+            raise Mistake(f"model={name}: {key} has the shape {shape}; a layer needs a unit")
 
 
 def _check_logits(name: str, logits: Any, target: Tensor, data: Data, reconstructs: bool) -> None:

@@ -161,6 +161,12 @@ def test_a_model_that_gives_another_shape(compose_recipe, digits):
     assert "(2, 10), one number a class" in message
 
 
+def test_a_model_with_a_layer_of_no_units(compose_recipe, digits):
+    words = ("model=custom", "model._target_=tests.recipe.test_checks.Nothing")
+    message = refused(compose_recipe, digits, *words)
+    assert message == "model=Nothing: 1.weight has the shape (0, 64); a layer needs a unit"
+
+
 def test_a_model_for_another_input(compose_recipe, digits):
     words = ("model=custom", "model._target_=torch.nn.Linear")
     words += ("+model.in_features=3", "+model.out_features=10")
@@ -178,6 +184,16 @@ class Nine(torch.nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(torch.nn.Flatten(), torch.nn.Linear(64, 9))
+
+
+class Nothing(torch.nn.Sequential):
+    """A width of 0."""
+
+    def __init__(self) -> None:
+        narrow, last = torch.nn.Linear(64, 1, bias=False), torch.nn.Linear(1, 10)
+        narrow.weight = torch.nn.Parameter(torch.empty(0, 64))
+        last.weight = torch.nn.Parameter(torch.empty(10, 0))
+        super().__init__(torch.nn.Flatten(), narrow, last)
 
 
 class Probable(torch.nn.Sequential):
