@@ -56,7 +56,7 @@ def _sorted(asked: Asked) -> tuple[str, list[str]]:
     """The run that is named, `last` without any, and the files and folders."""
     words = list(asked.names)
     if words and not inputs.is_input(words[0]) and not _is_path(words[0]):
-        return words[0], _some_input(words[1:])
+        return words[0], _some_input(words[1:], words[0])
     return "last", _some_input(words)
 
 
@@ -67,9 +67,13 @@ def _is_path(word: str) -> bool:
     return not known and (bool(path.suffix) or word.endswith("/"))
 
 
-def _some_input(words: list[str]) -> list[str]:
+def _some_input(words: list[str], run: str = "") -> list[str]:
+    """The files and folders, of which there must be one. run: the word before them."""
     if not words:
-        raise Mistake("predict: name what to predict, e.g. dlrun predict last photos/ -o out.csv")
+        known = run in ("", "last") or Path(run).exists()
+        said = "" if known else f"{shell.name(run)} is no file or folder here; "
+        right = "e.g. dlrun predict last photos/ -o out.csv"
+        raise Mistake(f"predict: {said}name what to predict, {right}")
     return words
 
 

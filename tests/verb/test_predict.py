@@ -316,6 +316,7 @@ def write_inputs(folder):
     [
         ([], "predict: name what to predict, e.g. dlrun predict last photos/ -o out.csv"),
         (["last"], "predict: name what to predict"),
+        (["fotos"], "predict: fotos is no file or folder here; name what to predict, e.g. dlrun"),
         (["nosuch", "x.npy"], "no run 'nosuch'"),
         (["x.nyp"], "x.nyp: there is no such file or folder"),
         (["last", "photos"], "photos: there is no such file or folder"),
