@@ -125,7 +125,6 @@ COMPOSING = [
         "loss=auto has no setting 'delta'; it is a setting of loss=huber",
     ),
     ("loss=mse loss.delta=1", "loss.delta=1", "it is a setting of loss=huber"),
-    ("loss=bce loss.one_logit=true", "loss.one_logit=true: is for two", "use loss=cross_entropy"),
     ("sampling=random", "sampling=random", "must be one of shuffle, fixed, replacement"),
     ("divergence=[explosion,nan]", "divergence=", "not_finite, explosion, oscillation"),
     (
@@ -373,6 +372,7 @@ BUILDING = [
     ("epochs=nan", "epochs=nan", "must be above 0, such as '5 epochs' or '200 steps'"),
     ("validate_every=-1%", "validate_every=-1%", "must be above 0"),
     ("warmup=-1", "warmup=-1", "must be at least 0"),
+    ("loss=bce loss.one_logit=true", "loss.one_logit=true: is for two", "use loss=cross_entropy"),
     ("epochs=1.5steps", "epochs=1.5steps", "steps are whole numbers; write '2 steps'"),
     ("warmup=0.3steps", "warmup=0.3steps", "steps are whole numbers; write '1 steps'"),
     (
