@@ -175,6 +175,21 @@ def _records() -> int:
     return max(1, (most - 100) // 4) if most != resource.RLIM_INFINITY else 2**20
 
 
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Inside, Python looks for garbage among young objects alone.
+
+    What a stack is built of stays until it ends, and to look through that takes longer with each
+    run: a sixth of the time of two hundred small ones.
+    """
+    young, middle, old = gc.get_threshold()
+    gc.set_threshold(young, middle, _NEVER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(young, middle, old)
+
+
 def train(stack: Stack, say: Callable[[str], None]) -> Iterator[Ended]:
     """Train those of a stack at once; gives each when it has ended.
 
@@ -184,7 +199,7 @@ def train(stack: Stack, say: Callable[[str], None]) -> Iterator[Ended]:
     left = stack.wanted
     while len(left) > 1:
         screen = Siblings(left[0].lab.session.show)
-        with ExitStack() as ends, _keeping():
+        with ExitStack() as ends, keeping():
             ends.callback(screen.end)
             begun, left = _begin(left, ends, screen)
             for each in list(begun):
@@ -198,21 +213,6 @@ def train(stack: Stack, say: Callable[[str], None]) -> Iterator[Ended]:
             if len(begun) > 1:
                 say(Stack([each.wanted for each in begun], stack.gain).said)
             yield from _trained(begun, screen)
-
-
-@contextmanager
-def _keeping() -> Iterator[None]:
-    """Inside, Python looks for garbage among young objects alone.
-
-    What a stack is built of stays until it ends, and to look through that takes longer with each
-    run: a tenth of the time of a hundred small ones.
-    """
-    young, middle, old = gc.get_threshold()
-    gc.set_threshold(young, middle, _NEVER)
-    try:
-        yield
-    finally:
-        gc.set_threshold(young, middle, old)
 
 
 def _begin(

@@ -1,7 +1,7 @@
 """Points of a sweep that train at once, each with a result as any other."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -39,15 +39,21 @@ def train(asked: Sequence[Asked], session: Session, stacks: Stacks) -> Iterator[
 
     Leaves out the others, what another process trains, and what cannot begin: they train alone.
     """
-    known: dict[Wanted, Asked] = {}
-    for each in asked if len(asked) > 1 else ():
-        if trains(each.made.recipe):
-            try:
-                known.update([_wanted(each, session)])
-            except Exception:  # is said when it is about to train alone
-                continue
-    for stack in stacks.divided(list(known)):
+    with stacked.keeping():
+        known = _known(asked, session) if len(asked) > 1 else {}
+        divided = stacks.divided(list(known))
+    for stack in divided:
         yield from _trained(stack, known, session)
+
+
+def _known(asked: Sequence[Asked], session: Session) -> dict[Wanted, Asked]:
+    """Those of the runs that train, and can."""
+    known: dict[Wanted, Asked] = {}
+    for each in asked:
+        if trains(each.made.recipe):
+            with suppress(Exception):  # is said when it is about to train alone
+                known.update([_wanted(each, session)])
+    return known
 
 
 def _wanted(asked: Asked, session: Session) -> tuple[Wanted, Asked]:

@@ -1,5 +1,6 @@
 """Points that train at once come to what they come to one by one, and are kept as these are."""
 
+import gc
 import math
 import os
 import signal
@@ -10,6 +11,7 @@ import pytest
 from dlrun import record
 from dlrun.stack import StackedStep, worth
 from dlrun.sweep import claims
+from dlrun.sweep import stacks as sweep_stacks
 from tests.conftest import in_suite
 from tests.states import timeless
 from tests.sweep.typed import LR, directory, points, start, table
@@ -162,6 +164,17 @@ def test_auto_decides_once_and_follows_that(sweep, tmp_path, monkeypatch, stacks
     monkeypatch.chdir(tmp_path / "again")
     assert sweep(*SHORT, "seed=0,1,2,3") == 0
     assert stacks == [2, 2], "what is slower at once is trained one by one"
+
+
+def test_no_old_garbage_is_looked_for_while_many_are_made(sweep, monkeypatch, stacks):
+    seen, wanted = [], sweep_stacks._wanted
+    monkeypatch.setattr(
+        sweep_stacks, "_wanted", lambda *of: seen.append(gc.get_threshold()[2]) or wanted(*of)
+    )
+    usual = gc.get_threshold()
+    assert sweep(*SHORT, "seed=0,1", "sweep.stack=2") == 0
+    assert (seen, stacks) == ([2**30] * 2, [2])
+    assert gc.get_threshold() == usual
 
 
 def test_what_is_soon_over_is_not_even_timed(sweep, stacks, monkeypatch):
