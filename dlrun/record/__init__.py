@@ -54,6 +54,7 @@ from dlrun.record.files import (
     hold,
     is_held,
     overwrite,
+    overwrite_json,
     read_arrays,
     read_json,
     replacing,
@@ -70,7 +71,8 @@ from dlrun.record.whole import FILES, TO_GO_ON, check, lost, recipe, write_recip
 
 __all__ = ["FAILED", "FINISHED", "KILLED", "PRUNED", "RUNNING", "Record"]
 __all__ += ["all_runs", "create", "find", "is_running", "mark_killed", "open_existing"]
-__all__ += ["read_json", "read_points", "read_status", "replacing", "text", "write", "write_json"]
+__all__ += ["overwrite_json", "read_json", "read_points", "read_status", "replacing", "text"]
+__all__ += ["write", "write_json"]
 __all__ += ["git", "guard", "held", "hold", "is_whole", "last_values", "provenance", "versions"]
 __all__ += ["findings_of", "keep_findings", "read_arrays", "version", "write_arrays"]
 __all__ += ["FILES", "TO_GO_ON", "check", "damaged", "durable_together", "warn_of_damaged"]

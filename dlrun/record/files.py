@@ -48,6 +48,15 @@ def write_json(path: Path, content: dict[str, Any], durable: bool = True) -> Non
     write(path, text(shell.redacted_values(content), indent=2) + "\n", durable)
 
 
+def overwrite_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file as `write_json`, over the one that is there: a new one takes far longer.
+
+    A loss of power may leave a part of each.
+    """
+    if not overwrite(path, text(shell.redacted_values(content), indent=2) + "\n"):
+        write_json(path, content, durable=False)
+
+
 def text(content: Any, indent: int | None = None) -> str:
     """JSON as one reads it; in ASCII where a name of a file is no UTF-8, which comes back so."""
     plain = json.dumps(content, indent=indent, ensure_ascii=False, default=str)

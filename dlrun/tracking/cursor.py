@@ -73,4 +73,4 @@ def missing(directory: Path, settings: dict[str, Any]) -> str:
 
 def keep(directory: Path, **changes: Any) -> None:
     """Change or add entries; without them the store is asked."""
-    record.write_json(directory / NAME, read(directory) | changes, durable=False)
+    record.overwrite_json(directory / NAME, read(directory) | changes)

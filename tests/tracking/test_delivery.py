@@ -164,7 +164,7 @@ def test_a_second_start_continues_the_same_run(begin, deliver, database, add, as
     assert_each_once(database, run, first.run_id)
 
 
-@pytest.mark.parametrize("left", ["kept", "old", "lost"])
+@pytest.mark.parametrize("left", ["kept", "old", "torn", "lost"])
 def test_killed_between_the_request_and_the_cursor(
     begin, deliver, database, left, assert_each_once
 ):
@@ -176,6 +176,8 @@ def test_killed_between_the_request_and_the_cursor(
     first.points()
     if left == "old":
         path.write_text(before)
+    elif left == "torn":
+        path.write_text(before[: len(before) // 2])
     elif left == "lost":
         path.unlink()
     run.set_status(record.FINISHED)
@@ -439,6 +441,17 @@ def test_one_process_at_a_time_delivers_a_run(begin):
     first.release()
     second = cursor.hold(run.directory)
     second.release()
+
+
+def test_the_cursor_is_written_over_whether_it_grows_or_shrinks(begin, database):
+    run = begin(1)
+    path = run.directory / cursor.NAME
+    cursor.keep(run.directory, run_id="f00d")  # where there was none
+    there = path.stat().st_ino
+    for files in ({f"{n}.pt": [1, 2] for n in range(50)}, {}, {"best.pt": [3, 4]}):
+        cursor.keep(run.directory, files=files)
+        assert cursor.read(run.directory) == {"run_id": "f00d", "files": files}
+    assert path.stat().st_ino == there
 
 
 @pytest.fixture
