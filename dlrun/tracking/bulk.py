@@ -12,7 +12,7 @@ What it would refuse is left to it to refuse: a run that is deleted, a param tha
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from time import time
 from typing import Any
@@ -83,11 +83,13 @@ def store(client: MlflowClient) -> Any:
 class _Batch:
     """What is written to a database and not committed yet. connection: None where that is nothing.
 
-    error: of the disk or of a lock; after it nothing of the batch holds.
+    error: of the disk or of a lock; after it nothing of the batch holds. active: runs that are so
+    until the commit, as nobody else can write before it.
     """
 
     connection: Connection | None = None
     error: Exception | None = None
+    active: set[str] = field(default_factory=set)
 
 
 _batches: dict[Engine, _Batch] = {}
@@ -129,6 +131,7 @@ def commit(store: Any) -> None:
         raise
     batch.connection.close()
     batch.connection = None
+    batch.active.clear()
 
 
 def is_committed(store: Any) -> bool:
@@ -289,9 +292,20 @@ def _are_plain(metrics: Sequence[Metric], params: Sequence[Param], tags: Sequenc
 
 def _is_active(connection: Connection, run_id: str) -> bool:
     """Whether there is such a run, and not deleted."""
-    runs = models.SqlRun.__table__
-    asked = select(runs.c.lifecycle_stage).where(runs.c.run_uuid == run_id)
-    return bool(connection.execute(asked).scalar() == "active")
+    batch = _batches.get(connection.engine, _Batch())
+    if run_id in batch.active:
+        return True
+    active = connection.exec_driver_sql(_asked_stage(), (run_id,)).scalar() == "active"
+    if active:
+        batch.active.add(run_id)
+    return active
+
+
+@cache
+def _asked_stage() -> str:
+    """How SQLite is asked for the stage of a run's life."""
+    runs = models.SqlRun.__table__.c
+    return str(select(runs.lifecycle_stage).where(runs.run_uuid == "").compile(dialect=dialect()))
 
 
 def _set_up(connection: Connection) -> None:

@@ -337,6 +337,18 @@ def test_mlflow_sees_what_was_written_before_it_is_asked(ours):
     assert (found.metrics, found.tags["host"]) == ({"a": 1.0, "b": 1.0}, "h")
 
 
+def test_a_run_deleted_within_a_batch_takes_nothing_more(ours):
+    run_id, point = ours.runs[0], [Metric("a", 1.0, 0, 0)]
+    with bulk.together(ours.client):
+        ours.quick.log_batch(run_id, metrics=point)
+        ours.quick.delete_run(run_id)
+        with pytest.raises(MlflowException, match="must be in the 'active' state"):
+            ours.quick.set_terminated(run_id, "FINISHED", 5)
+        ours.quick.log_batch(ours.runs[1], metrics=point)
+    assert len(ours.rows("metrics")) == 2
+    assert info(ours)(run_id).status == "RUNNING"
+
+
 class Stopped(BaseException):
     """The end of a process."""
 
