@@ -172,15 +172,19 @@ class Follower:
 
         failed: list[Exception] = []
         done: set[Path] = set()
+
+        def deliver(path: Path) -> None:
+            try:
+                thrown_away = not path.is_dir()
+                if thrown_away or self._deliver(path, self._records[path], where, settings):
+                    done.add(path)
+            except Exception as error:
+                failed.append(error)
+
         try:
             with bulk.together(where[0]):
                 for path in paths:
-                    try:
-                        thrown_away = not path.is_dir()
-                        if thrown_away or self._deliver(path, self._records[path], where, settings):
-                            done.add(path)
-                    except Exception as error:
-                        failed.append(error)
+                    deliver(path)
         except Exception as error:  # none of it is in the store
             for path in paths:
                 self._records[path].delivery = None  # the next one asks what there is
