@@ -530,7 +530,7 @@ BUILDING = [
     ),
     ("data=imagetable data.path=t.csv data.target=[1,2]", "data.target=[1,2]", "=['1','2']\""),
     ("data.leaks=3", "data.leaks=3", "such as warn\n"),
-    ("data=arrays data.path=table.npz data.missing=[NA]", "data.missing=['NA']", "of a table"),
+    ("data=arrays data.path=table.npz data.missing=[NA]", "data.missing=[NA]", "of a table"),
     ("data=arrays data.path=t.csv data.target=y data.missing=NA", "data.missing=NA", "a list"),
     ("data=arrays data.path=t.csv data.target=y data.missing=[[NA]]", "data.missing=", "a list of"),
     ("data=arrays data.path=t.csv data.target=y data.decimal=dot", "data.decimal=dot", "comma"),
