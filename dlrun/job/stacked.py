@@ -180,7 +180,7 @@ def keeping() -> Iterator[None]:
     """Inside, Python looks for garbage among young objects alone.
 
     What a stack is built of stays until it ends, and to look through that takes longer with each
-    run: a sixth of the time of two hundred small ones.
+    run: a tenth of the time of a hundred small ones.
     """
     young, middle, old = gc.get_threshold()
     gc.set_threshold(young, middle, _NEVER)

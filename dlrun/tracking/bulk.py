@@ -119,10 +119,12 @@ def together(client: MlflowClient) -> Iterator[None]:
 
 def commit(store: Any) -> None:
     """Commit what a batch has so far, for whoever reads or writes by another connection."""
-    batch = _batches.get(store.engine) if store is not None else None
-    if batch is not None and batch.error is not None:
+    batch = _batch_of(store)
+    if batch is None:
+        return
+    if batch.error is not None:
         raise batch.error
-    if batch is None or batch.connection is None:
+    if batch.connection is None:
         return
     try:
         batch.connection.commit()
@@ -136,14 +138,19 @@ def commit(store: Any) -> None:
 
 def is_committed(store: Any) -> bool:
     """Whether all that was written is."""
-    batch = _batches.get(store.engine) if store is not None else None
+    batch = _batch_of(store)
     return batch is None or (batch.connection is None and batch.error is None)
+
+
+def _batch_of(store: Any) -> _Batch | None:
+    """The batch that is open; None where there is none, or no store that has any."""
+    return _batches.get(store.engine) if store is not None else None
 
 
 @contextmanager
 def _writing(store: Any) -> Iterator[Connection]:
     """Inside, all is written or nothing: at its end, or with the batch that there is."""
-    batch = _batches.get(store.engine)
+    batch = _batch_of(store)
     if batch is None:
         with store.engine.begin() as connection:
             _set_up(connection)
@@ -292,11 +299,11 @@ def _are_plain(metrics: Sequence[Metric], params: Sequence[Param], tags: Sequenc
 
 def _is_active(connection: Connection, run_id: str) -> bool:
     """Whether there is such a run, and not deleted."""
-    batch = _batches.get(connection.engine, _Batch())
-    if run_id in batch.active:
+    batch = _batches.get(connection.engine)
+    if batch is not None and run_id in batch.active:
         return True
     active = connection.exec_driver_sql(_asked_stage(), (run_id,)).scalar() == "active"
-    if active:
+    if active and batch is not None:
         batch.active.add(run_id)
     return active
 

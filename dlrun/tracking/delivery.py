@@ -38,9 +38,9 @@ class _Heard:
     It writes what it can by the quick way.
     """
 
-    def __init__(self, client: MlflowClient, say: Say) -> None:
-        self._client, self._say = client, say
-        self._store = bulk.store(client)
+    def __init__(self, client: MlflowClient, store: Any, say: Say) -> None:
+        """store: as `bulk.store` gives it."""
+        self._client, self._store, self._say = client, store, say
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
@@ -74,8 +74,8 @@ class Delivery:
         self.directory = directory
         self.run_id = ""
         self.new_points = 0
-        self._client: Any = _Heard(client, say)
         self._store = bulk.store(client)
+        self._client: Any = _Heard(client, self._store, say)
         self._experiment = experiment
         self._say = say
         self._once = partial(late.once, client.tracking_uri, directory)

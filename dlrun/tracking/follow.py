@@ -199,16 +199,13 @@ class Follower:
 
     def _note(self, path: Path, done: bool) -> None:
         """Write down what the store has of a record; done: whether it is let go."""
-        delivery = self._records[path].delivery
-        if delivery is not None and path.is_dir():
-            delivery.write_cursor()
+        followed = self._records[path]
+        if followed.delivery is not None and path.is_dir():
+            followed.delivery.write_cursor()
         if done:
-            self._let_go(path)
-
-    def _let_go(self, path: Path) -> None:
-        lock = self._records.pop(path).lock
-        if lock is not None:
-            lock.release()
+            del self._records[path]
+            if followed.lock is not None:
+                followed.lock.release()
 
     def _draw(self, path: Path) -> None:
         from dlrun.report import figures

@@ -6,7 +6,7 @@ Python's own int and float also take 1_000, ١٢, nan and infinity.
 
 import functools
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import isnan
 
 import numpy as np
@@ -225,19 +225,18 @@ def two_marks(columns: Mapping[str, Sequence[str]]) -> str:
 def both_marks(texts: Collection[str]) -> str:
     """Two texts of one column that have different decimal marks beyond doubt; else ""."""
     shown = [
-        next((each for each in texts if _MARK[decimal] in each and _is_clear(each, decimal)), "")
+        next((text for text in _marked(texts, decimal) if not not_number(text, decimal)), "")
         for decimal in DECIMALS
     ]
     return " and ".join(map(repr, shown)) if all(shown) else ""
 
 
-def _is_clear(text: str, decimal: str) -> bool:
-    return not _GROUPED.fullmatch(text) and not not_number(text, decimal)
-
-
 def _shows(texts: Sequence[str], decimal: str) -> str:
     """A text that has this decimal mark beyond doubt, in a column of numbers."""
-    marked = (text for text in texts if _MARK[decimal] in text)
-    clear = (text for text in marked if not _GROUPED.fullmatch(text))
-    text = next(clear, "")
+    text = next(_marked(texts, decimal), "")
     return text if text and read_numbers(texts, decimal) is not None else ""
+
+
+def _marked(texts: Collection[str], decimal: str) -> Iterator[str]:
+    """The texts in which this mark groups no thousands."""
+    return (text for text in texts if _MARK[decimal] in text and not _GROUPED.fullmatch(text))
